@@ -1,0 +1,282 @@
+"""Binance spot, USD-M and COIN-M: frames in, events out.  No socket, no clock, no log.
+
+The venue's own steps to keep a book, with what live streams taught (2024-2026):
+
+1. Buffer depth events; fetch a REST snapshot.
+2. Drop events the snapshot holds: spot `u <= lastUpdateId`, futures `u < lastUpdateId`.
+3. The first event kept must continue it: spot `U <= lastUpdateId + 1 <= u`; futures
+   `U <= lastUpdateId <= u` or `pu == lastUpdateId` (undocumented, and common).
+4. From then on spot needs `U <= last + 1`, futures `pu == last`: update ids are shared by
+   all futures symbols, so only `pu` proves that nothing is missing.
+5. Otherwise: a gap.  Keep buffering and ask for a snapshot; the buffer survives a failed
+   join, since REST may answer with something older than the buffer.
+
+https://github.com/binance/binance-spot-api-docs/blob/master/web-socket-streams.md (2026-07)
+"""
+
+import re
+from collections import deque
+from collections.abc import Iterable, Iterator, Mapping
+from types import MappingProxyType
+
+import numpy as np
+
+from tasks.venues import binance_kernel as kernel
+from tasks.venues.book import new_book, wider
+from tasks.venues.errors import UnknownVenueError, UnreadableFrameError, WrongVenueError
+from tasks.venues.events import BOOK, CHANGE, CHANGE_ROW, QUOTE, TRADE, UNREADABLE
+from tasks.venues.json_frame import read_json
+from warehouse.schema import CROSSED, GAP, OK, RESYNC, STALE, START
+
+VENUES = ("binance_spot", "binance_usdm", "binance_coinm")
+BUFFERED = 20_000  # depth events kept while a snapshot is awaited; the oldest leave first
+_QUOTES = ("USDT", "USDC", "FDUSD", "TUSD", "BUSD", "USD", "BTC", "ETH", "BNB", "EUR", "TRY", "BRL", "JPY", "DAI")
+COUNTED = ("messages", "book_updates", "trades", "quotes", "gaps", "crossed", "stale", "resyncs", "old", "trade_id_gaps", "unreadable", "stray")
+
+
+def canonical_symbol(venue: str, raw: str) -> str:
+    """Return our name of an instrument: base, quote and, for a contract, PERP or its expiry.
+
+    Examples
+    --------
+    >>> canonical_symbol("binance_spot", "BTCUSDT"), canonical_symbol("binance_coinm", "BTCUSD_PERP")
+    ('BTC-USDT', 'BTC-USD-PERP')
+    """
+    pair, _, expiry = raw.upper().partition("_")
+    quote = next((q for q in _QUOTES if pair.endswith(q) and pair != q), "")
+    name = f"{pair[: len(pair) - len(quote)]}-{quote}" if quote else pair
+    if venue == "binance_spot":
+        return name
+    return f"{name}-{expiry or 'PERP'}"
+
+
+def contract_usd(venue: str, raw: str) -> float:
+    """Return the quote units one contract stands for; 0 where sizes are base units already."""
+    if venue != "binance_coinm":
+        return 0.0
+    return 100.0 if raw.upper().startswith("BTCUSD_") else 10.0
+
+
+_BOOK, _TRADE, _QUOTE = (BOOK,), (TRADE,), (QUOTE,)
+
+
+class Binance:
+    """One instrument's stream: the book, what was seen of it, and what is needed next.
+
+    Attributes
+    ----------
+    row, trade, quote, change : ndarray, shape (1,)
+        Views of the event being handled; valid until the next one.
+    needs_snapshot : bool
+        A REST depth response must be fed as a frame before books come again.
+    state : int
+        What coverage says now: a code of `warehouse.schema.STATES`.
+    counts : dict
+        Frames by what became of them.
+
+    Examples
+    --------
+    >>> stream = Binance("binance_spot", "BTCUSDT")
+    >>> frame = b'{"e":"trade","E":5,"s":"BTCUSDT","t":7,"p":"61837.63000000","q":"0.02000000","T":4,"m":true,"M":true}'
+    >>> for event in stream.receive(frame, 1_000):
+    ...     if event == TRADE:
+    ...         print(stream.trade["price"][0], stream.trade["aggressor"][0])
+    61837.63 -1
+    """
+
+    def __init__(self, venue: str, raw_symbol: str, base: Mapping[str, int] = MappingProxyType({}), since_ns: int = 0, stale_s: float = 30.0):
+        if venue not in VENUES:
+            raise UnknownVenueError(venue, VENUES)
+        if (venue == "binance_coinm") != bool(re.fullmatch(r".+USD_(PERP|\d{6})", raw_symbol.upper())):
+            raise WrongVenueError(venue, f"symbol {raw_symbol}")
+        self.venue, self.raw_symbol = venue, raw_symbol.upper()
+        self.symbol = canonical_symbol(venue, raw_symbol)
+        self._book, self._far = new_book(self.raw_symbol, venue != "binance_spot", contract_usd(venue, raw_symbol), stale_s)
+        self._book["seq"], self._book["trade_seq"] = base.get("l2_snapshots", 0), base.get("trades", 0)
+        self._change_seq, self._unreadable_seq = base.get("coverage_changes", 0), base.get("unreadable", 0)
+        self._first_event = base.get("event", 0)  # the opening change takes it
+        self._book["event_seq"] = self._first_event + 1
+        self._since_ns, self._begun, self.state = since_ns, False, START
+        self.row, self.trade, self.quote = self._book["row"], self._book["trade"], self._book["quote"]
+        self.change = np.zeros(1, CHANGE_ROW)
+        self.unreadable: dict[str, object] = {}
+        self.needs_snapshot = True
+        self._buffer: deque[tuple[bytes, int]] = deque(maxlen=BUFFERED)
+        self.counts = dict.fromkeys(COUNTED, 0)
+
+    @property
+    def is_live(self) -> bool:
+        """Return whether the book is whole and current."""
+        return bool(self._book["synced"][0] == 2)
+
+    @property
+    def buffered(self) -> int:
+        """Return how many depth events wait for a snapshot."""
+        return len(self._buffer)
+
+    def receive(self, frame: bytes, receive_ns: int) -> Iterable[int]:
+        """Return the events in one frame, oldest first; an empty frame says that the connection was lost."""
+        self.counts["messages"] += 1
+        code = kernel.on_frame(frame, receive_ns, self._book, self._far)
+        if code == kernel.BOOKED:
+            self.counts["book_updates"] += 1
+            return _BOOK
+        if code == kernel.TRADED and self._begun:
+            self.counts["trades"] += 1
+            return _TRADE
+        if code == kernel.QUOTED:
+            self.counts["quotes"] += 1
+            return _QUOTE
+        return self._rare(code, frame, receive_ns)
+
+    def _rare(self, code: int, frame: bytes, receive_ns: int) -> Iterator[int]:
+        # Everything that allocates, asks the JSON library or tells more than one event.
+        if not frame:
+            yield from self._lost(receive_ns)
+            return
+        try:
+            code = self._settled(code, frame, receive_ns)
+        except UnreadableFrameError as error:
+            yield from self._keep(error, receive_ns)
+            return
+        if not self._begun and code not in (kernel.IGNORED, kernel.STRAY, kernel.VENUE):
+            self._begun = True
+            yield from self._mark(START, self._since_ns or self._message_ns(receive_ns), receive_ns, self._first_event)
+        match code:
+            case kernel.TURN:
+                yield from self._turn(receive_ns)
+            case kernel.BOOKED:
+                self.counts["book_updates"] += 1
+                yield BOOK
+            case kernel.TRADED:
+                self.counts["trades"] += 1
+                yield TRADE
+            case kernel.QUOTED:
+                self.counts["quotes"] += 1
+                yield QUOTE
+            case kernel.WAIT:
+                self._buffer.append((frame, receive_ns))
+                self.needs_snapshot = True
+            case kernel.LOADED:
+                yield from self._join(receive_ns)
+            case kernel.GAPPED:
+                yield from self._gap(frame, receive_ns)
+            case kernel.TRADE_GAP:
+                yield from self._trade_gap(receive_ns)
+            case kernel.OLD:
+                self.counts["old"] += 1
+            case kernel.STRAY:
+                self.counts["stray"] += 1
+                yield from self._keep(UnreadableFrameError(f"a frame of {self.raw_symbol}", frame), receive_ns)
+            case kernel.VENUE:
+                found = "depth events with 'pu', as futures send" if self.venue == "binance_spot" else "depth events without 'pu', as spot sends"
+                raise WrongVenueError(self.venue, found)
+
+    def _settled(self, code: int, frame: bytes, receive_ns: int) -> int:
+        # Make room, precision or a finer tick until the kernel can fold the frame.
+        book = self._book
+        kind, units, sizes = -1, book["msg"]["level_units"][0], book["msg"]["level_size"][0]
+        while code in (kernel.FINER, kernel.ROOM, kernel.RETICK, kernel.UNUSUAL):
+            if code == kernel.FINER:
+                kernel.add_decimals(book, int(book["msg"]["finest"][0]))
+            elif code == kernel.ROOM:
+                self._far = wider(self._far)
+            elif code == kernel.RETICK:
+                kernel.make_finer_tick(book, self._far, units, sizes)
+            else:
+                kind, units, sizes, finest = read_json(frame, book)
+                if finest > book["decimals"][0]:
+                    kernel.add_decimals(book, finest)
+                    continue
+            if kind < 0:
+                code = kernel.on_frame(frame, receive_ns, book, self._far)
+            else:
+                code = kernel.on_levels(kind, receive_ns, book, self._far, units, sizes)
+        return code
+
+    def _message_ns(self, receive_ns: int) -> int:
+        msg = self._book["msg"]
+        ms = int(msg["transact_ms"][0]) or int(msg["event_ms"][0])
+        return ms * 1_000_000 if ms else receive_ns
+
+    def _mark(self, state: int, exchange_ns: int, receive_ns: int, event_seq: int | None = None) -> Iterator[int]:
+        change = self.change
+        if event_seq is None:
+            event_seq = int(self._book["event_seq"][0])
+            self._book["event_seq"] += 1
+        change["exchange_ns"], change["receive_ns"], change["seq"], change["event_seq"] = exchange_ns, receive_ns, self._change_seq, event_seq
+        change["state"] = state
+        told = state == GAP
+        change["expected_id"] = self._book["expected_id"] if told else 0
+        change["received_id"] = self._book["received_id"] if told else 0
+        self._change_seq += 1
+        self.state = state
+        yield CHANGE
+
+    def _turn(self, receive_ns: int) -> Iterator[int]:
+        # The row is in the view already; say first what the stream has become.
+        turn, now = int(self._book["turn"][0]), int(self.row["exchange_ns"][0])
+        if turn & kernel.STALLED:
+            self.counts["stale"] += 1
+            yield from self._mark(STALE, int(self._book["before_ns"][0] + self._book["stale_ns"][0]), receive_ns)
+        crossed = bool(self._book["crossed"][0])
+        if crossed and turn & kernel.CROSSING:
+            self.counts["crossed"] += 1
+        if turn & kernel.JOINED:
+            self.needs_snapshot = False
+        yield from self._mark(CROSSED if crossed else OK, now, receive_ns)
+        kernel.number_book(self._book)
+        self.counts["book_updates"] += 1
+        yield BOOK
+
+    def _join(self, receive_ns: int) -> Iterator[int]:
+        # The snapshot is loaded: run the buffered events through the same door again.  Their rows
+        # could not be known before the snapshot, and are stamped so.
+        if self.state == GAP:
+            self.counts["resyncs"] += 1
+            yield from self._mark(RESYNC, self._message_ns(receive_ns), receive_ns)
+        waiting = list(self._buffer)
+        self._buffer.clear()
+        self.needs_snapshot = False
+        for frame, known_ns in waiting:
+            stamp = max(receive_ns, known_ns)
+            yield from self._rare(kernel.on_frame(frame, stamp, self._book, self._far), frame, stamp)
+
+    def _gap(self, frame: bytes, receive_ns: int) -> Iterator[int]:
+        was_live = self.is_live
+        kernel.lose(self._book)
+        self._buffer.append((frame, receive_ns))
+        self.needs_snapshot = True
+        if was_live:
+            self.counts["gaps"] += 1
+            yield from self._mark(GAP, int(self._book["book_ns"][0]), receive_ns)
+
+    def _trade_gap(self, receive_ns: int) -> Iterator[int]:
+        # Lost trades spoil flow, not the book: doubtful, and good again at once.
+        self.counts["trade_id_gaps"] += 1
+        state, now = self.state, int(self.trade["exchange_ns"][0])
+        yield from self._mark(GAP, now, receive_ns)
+        if state == OK:
+            yield from self._mark(OK, now, receive_ns)
+        kernel.number_trade(self._book)
+        self.counts["trades"] += 1
+        yield TRADE
+
+    def _lost(self, receive_ns: int) -> Iterator[int]:
+        if self.is_live:
+            self._book["expected_id"], self._book["received_id"] = self._book["last_id"], 0
+            kernel.lose(self._book)
+            self.counts["gaps"] += 1
+            yield from self._mark(GAP, int(self._book["book_ns"][0]), receive_ns)
+        self._buffer.clear()
+        self.needs_snapshot = True
+
+    def _keep(self, error: UnreadableFrameError, receive_ns: int) -> Iterator[int]:
+        self.counts["unreadable"] += 1
+        self.unreadable = {
+            "receive_ns": receive_ns, "seq": self._unreadable_seq, "event_seq": int(self._book["event_seq"][0]),
+            "reason": error.expected, "frame": error.frame.decode("utf-8", "backslashreplace"),
+        }
+        self._unreadable_seq += 1
+        self._book["event_seq"] += 1
+        yield UNREADABLE

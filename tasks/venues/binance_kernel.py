@@ -1,0 +1,229 @@
+"""Binance's rules as compiled code: one frame in, the book, trade or quote it made out.
+
+The rules themselves are told in `binance.py`; here they are applied, number by number.
+"""
+
+import numpy as np
+from numba import njit
+
+from tasks.venues import scan as sc
+from tasks.venues.book import apply_levels, clear, is_crossed, load, needs_room, off_tick, read_out, retick
+from warehouse.schema import CROSSED, OK
+
+# What the kernel did with a frame.
+IGNORED, BOOKED, TRADED, QUOTED, OLD, WAIT, LOADED, GAPPED, ROOM, UNUSUAL, FINER, RETICK, STRAY, VENUE, TURN, TRADE_GAP = range(16)
+JOINED, STALLED, CROSSING = 1, 2, 4  # why a book turned good or doubtful, as bits of `turn`
+
+
+@njit(cache=True)
+def _stamp(row, receive_ns, book):
+    row["receive_ns"] = receive_ns
+    row["event_seq"] = book["event_seq"]
+    row["contract_size"] = book["contract_usd"]
+    book["event_seq"] += 1
+
+
+@njit(cache=True)
+def _depth(book, far, receive_ns, units, sizes):
+    msg = book["msg"]
+    if (msg["prev_id"] >= 0) != (book["futures"] == 1):
+        return VENUE
+    if book["synced"] == 0:
+        return WAIT
+    last = book["last_id"]
+    if book["futures"]:
+        if msg["last_id"] < last or (msg["last_id"] == last and book["synced"] == 2):
+            return OLD
+        follows = msg["prev_id"] == last or (book["synced"] == 1 and msg["first_id"] <= last)
+        expected, received = last, msg["prev_id"]
+    else:
+        if msg["last_id"] <= last:
+            return OLD
+        follows = msg["first_id"] <= last + 1
+        expected, received = last + 1, msg["first_id"]
+    if not follows:
+        book["expected_id"] = expected
+        book["received_id"] = received
+        return GAPPED
+    exchange_ns = (msg["transact_ms"] if msg["transact_ms"] else msg["event_ms"]) * 1_000_000
+    for side in range(2):
+        n = msg["n"][side]
+        if needs_room(book, far, n):
+            return ROOM
+        if off_tick(book, units[side], n):
+            return RETICK
+    for side in range(2):
+        apply_levels(book, far, side, units[side], sizes[side], msg["n"][side])
+    book["turn"] = 0
+    if book["synced"] == 1:
+        book["turn"] |= JOINED
+    elif exchange_ns - book["book_ns"] > book["stale_ns"]:
+        book["turn"] |= STALLED
+    book["before_ns"] = book["book_ns"]
+    book["synced"] = 2
+    book["last_id"] = msg["last_id"]
+    if exchange_ns > book["book_ns"]:
+        book["book_ns"] = exchange_ns
+    row = book["row"]
+    row["exchange_ns"] = exchange_ns
+    row["receive_ns"] = receive_ns
+    row["update_id"] = msg["last_id"]
+    read_out(book, far)
+    crossed = is_crossed(book)
+    row["doubt"] = CROSSED if crossed else OK
+    if crossed != (book["crossed"] == 1):
+        book["crossed"] = 1 - book["crossed"]
+        book["turn"] |= CROSSING
+    if book["turn"]:
+        return TURN  # the change of state is told, and numbered, before the row
+    _number_book(book)
+    return BOOKED
+
+
+@njit(cache=True)
+def _number_book(book):
+    row = book["row"]
+    row["seq"] = book["seq"]
+    book["seq"] += 1
+    _stamp(row, row["receive_ns"], book)
+
+
+@njit(cache=True)
+def _snapshot(book, far, units, sizes):
+    msg = book["msg"]
+    if book["synced"] == 2:
+        return IGNORED  # the book is whole; nobody asked
+    for side in range(2):
+        if needs_room(book, far, msg["n"][0] + msg["n"][1]):
+            return ROOM
+    clear(book, far)
+    for side in range(2):
+        tick = off_tick(book, units[side], msg["n"][side])
+        if tick:
+            retick(book, far, tick)
+    for side in range(2):
+        load(book, far, side, units[side], sizes[side], msg["n"][side])
+    book["last_id"] = msg["last_id"]
+    book["synced"] = 1
+    return LOADED
+
+
+@njit(cache=True)
+def _trade(book, receive_ns):
+    msg = book["msg"]
+    last = book["last_trade_id"]
+    if last >= 0 and msg["trade_id"] <= last:
+        return OLD
+    book["last_trade_id"] = msg["trade_id"]
+    if msg["off_book"]:
+        return IGNORED
+    row = book["trade"]
+    price = msg["units"][0] / sc.POW10[book["decimals"]]
+    row["exchange_ns"] = msg["transact_ms"] * 1_000_000
+    row["trade_id"] = msg["trade_id"]
+    row["price"] = price
+    row["size"] = msg["size"][0] if book["contract_usd"] == 0.0 else msg["size"][0] * book["contract_usd"] / price
+    row["aggressor"] = -1 if msg["maker"] else 1
+    row["receive_ns"] = receive_ns
+    if last >= 0 and msg["trade_id"] != last + 1:
+        book["expected_id"] = last + 1
+        book["received_id"] = msg["trade_id"]
+        return TRADE_GAP
+    _number_trade(book)
+    return TRADED
+
+
+@njit(cache=True)
+def _number_trade(book):
+    row = book["trade"]
+    row["seq"] = book["trade_seq"]
+    book["trade_seq"] += 1
+    _stamp(row, row["receive_ns"], book)
+
+
+@njit(cache=True)
+def _quote(book):
+    msg = book["msg"]
+    quote = book["quote"]
+    quote["update_id"] = msg["last_id"]
+    quote["exchange_ns"] = (msg["transact_ms"] if msg["transact_ms"] else msg["event_ms"]) * 1_000_000
+    for side in range(2):
+        px = msg["units"][side] / sc.POW10[book["decimals"]]
+        quote["px"][side] = px
+        quote["sz"][side] = msg["size"][side] if book["contract_usd"] == 0.0 else msg["size"][side] * book["contract_usd"] / px
+    return QUOTED
+
+
+@njit(cache=True)
+def on_message(kind, receive_ns, book, far, units, sizes):
+    """Fold one decoded message, levels in `units` and `sizes`, into the book; return what it was."""
+    if kind == sc.NOTHING or kind == sc.REFUSED:
+        return IGNORED
+    if kind == sc.SNAPSHOT:
+        return _snapshot(book, far, units, sizes)
+    if book["msg"]["other_symbol"]:
+        return STRAY
+    if kind == sc.DEPTH:
+        return _depth(book, far, receive_ns, units, sizes)
+    if kind == sc.TRADE:
+        return _trade(book, receive_ns)
+    return _quote(book)
+
+
+@njit(cache=True)
+def on_frame(frame, receive_ns, book, far):
+    """Read one frame and fold it into the book: the whole of the hot path before features."""
+    state = book[0]
+    msg = state["msg"]
+    kind, _ = sc.scan(frame, 0, state["decimals"], state["symbol"], msg)
+    if kind == sc.UNUSUAL:
+        return UNUSUAL
+    if kind == sc.FINER:
+        return FINER
+    return on_message(kind, receive_ns, state, far, msg["level_units"], msg["level_size"])
+
+
+@njit(cache=True)
+def on_levels(kind, receive_ns, book, far, units, sizes):
+    """Fold a message that the JSON library read; levels as wide as they came."""
+    return on_message(kind, receive_ns, book[0], far, units, sizes)
+
+
+@njit(cache=True)
+def number_book(book):
+    """Number the row of a book that turned, once the turn was told."""
+    _number_book(book[0])
+
+
+@njit(cache=True)
+def number_trade(book):
+    """Number a trade that came after a gap, once the gap was told."""
+    _number_trade(book[0])
+
+
+@njit(cache=True)
+def lose(book):
+    """Mark the book as not to be trusted until a snapshot and an event that continues it."""
+    book[0]["synced"] = 0
+    book[0]["crossed"] = 0
+
+
+@njit(cache=True)
+def make_finer_tick(book, far, units, sizes):
+    """Put the book on a tick that divides every price of the message as well."""
+    msg = book[0]["msg"]
+    for side in range(2):
+        tick = off_tick(book[0], units[side], msg["n"][side])
+        if tick:
+            retick(book[0], far, tick)
+
+
+@njit(cache=True)
+def add_decimals(book, decimals):
+    """Count prices in finer units from now on; ticks and levels stay where they are."""
+    state = book[0]
+    factor = 1
+    for _ in range(decimals - state["decimals"]):
+        factor *= 10
+    state["tick"] *= factor
+    state["decimals"] = decimals

@@ -1,0 +1,396 @@
+"""Byte scanner: one JSON frame into numbers, without a Python object a level.
+
+It accepts the compact JSON that venues send: no white space, no escapes, plain decimals.
+Anything else makes it answer UNUSUAL, and the caller asks a JSON library instead; it never
+guesses.  Frames must end in a byte that no number or string holds: the NUL that CPython
+keeps behind every `bytes`, or the newline of a capture.
+"""
+
+import numpy as np
+from numba import njit
+
+MAX_LEVELS = 4096  # a side; a wider frame goes through the JSON library
+EXACT = 1 << 53  # below it an integer is exact in float64, so mantissa / 10**d rounds as float() does
+POW10 = 10.0 ** np.arange(23)  # each one exact in float64
+
+# What a scan found.
+UNUSUAL, NOTHING, DEPTH, TRADE, QUOTE, SNAPSHOT, FINER, REFUSED = range(8)
+
+MESSAGE = np.dtype(
+    [
+        ("kind", "i8"),
+        ("seen", "i8"),  # one bit a key of interest: a repeated key is unusual
+        ("event_ms", "i8"),
+        ("transact_ms", "i8"),
+        ("first_id", "i8"),
+        ("last_id", "i8"),
+        ("prev_id", "i8"),
+        ("trade_id", "i8"),
+        ("maker", "i8"),  # 1 the buyer was the maker, so the taker sold
+        ("off_book", "i8"),  # 1 insurance fund, ADL: no trade of the book
+        ("other_symbol", "i8"),
+        ("units", "i8", (2,)),  # quote prices, or the trade price in [0]
+        ("size", "f8", (2,)),
+        ("finest", "i8"),  # most decimals of a price in this frame
+        ("n", "i8", (2,)),  # levels: bids, asks
+        ("level_units", "i8", (2, MAX_LEVELS)),
+        ("level_size", "f8", (2, MAX_LEVELS)),
+    ],
+    align=True,
+)
+
+# Bits of `seen`; the event name takes the low ones.
+_E_NAME, _EVENT_MS, _TRANSACT, _FIRST, _LAST, _PREV, _SNAP, _BIDS, _ASKS, _TRADE_ID, _PRICE, _SIZE, _MAKER, _BID, _BID_SZ, _ASK, _ASK_SZ, _AGG, _RESULT, _SYMBOL, _CODE = (
+    1 << i for i in range(21)
+)
+_QUOTE, _COMMA, _COLON, _DOT, _OPEN, _CLOSE, _LIST, _END_LIST = 34, 44, 58, 46, 123, 125, 91, 93
+_OTHER, _DEPTH_NAME, _TRADE_NAME, _AGG_NAME, _QUOTE_NAME = range(5)
+
+
+@njit(cache=True)
+def decimal(buf, i):
+    """Return where the plain decimal at `i` ends, its mantissa and its decimals; end -1 if it is none.
+
+    At most 18 digits, so the mantissa always fits.  The value is mantissa / 10**decimals.
+
+    Examples
+    --------
+    >>> decimal(b"61800.20,", 0)
+    (8, 6180020, 2)
+    """
+    mantissa = np.int64(0)
+    start = i
+    c = np.int64(buf[i]) - 48
+    while 0 <= c <= 9:
+        mantissa = mantissa * 10 + c
+        i += 1
+        c = np.int64(buf[i]) - 48
+    digits = i - start
+    decimals = 0
+    if digits and buf[i] == _DOT:
+        i += 1
+        first = i
+        c = np.int64(buf[i]) - 48
+        while 0 <= c <= 9:
+            mantissa = mantissa * 10 + c
+            i += 1
+            c = np.int64(buf[i]) - 48
+        decimals = i - first
+        digits = digits + decimals if decimals else 0
+    if digits == 0 or digits > 18:
+        return -1, mantissa, decimals
+    return i, mantissa, decimals
+
+
+@njit(cache=True)
+def _string_end(buf, i):
+    # From behind the opening quote to the closing one; -1 on an escape, a control byte or the end.
+    while buf[i] != _QUOTE:
+        if buf[i] < 32 or buf[i] == 92:
+            return -1
+        i += 1
+    return i
+
+
+@njit(cache=True)
+def _skip_value(buf, i):
+    # Any value we do not read: scalar, or balanced brackets.  Returns its end or -1.
+    depth = 0
+    while True:
+        c = buf[i]
+        if c == _QUOTE:
+            i = _string_end(buf, i + 1)
+            if i < 0:
+                return -1
+        elif c == _OPEN or c == _LIST:
+            depth += 1
+        elif c == _CLOSE or c == _END_LIST:
+            if depth == 0:
+                return i
+            depth -= 1
+        elif c < 33:
+            return -1
+        elif c == _COMMA and depth == 0:
+            return i
+        i += 1
+
+
+@njit(cache=True)
+def _levels(buf, i, side, decimals, msg):
+    # [["price","size"],...] from the first bracket.  Returns the end or -1.
+    if buf[i] != _LIST:
+        return -1
+    i += 1
+    n = 0
+    if buf[i] == _END_LIST:
+        msg["n"][side] = 0
+        return i + 1
+    while True:
+        if buf[i] != _LIST or buf[i + 1] != _QUOTE or n == MAX_LEVELS:
+            return -1
+        i, mantissa, d = decimal(buf, i + 2)
+        if i < 0 or mantissa >= EXACT or buf[i] != _QUOTE or buf[i + 1] != _COMMA or buf[i + 2] != _QUOTE:
+            return -1
+        if d != decimals:
+            if d > msg["finest"]:
+                msg["finest"] = d
+            while d < decimals:
+                mantissa *= 10
+                d += 1
+            if mantissa >= EXACT:
+                return -1
+        msg["level_units"][side, n] = mantissa
+        i, mantissa, d = decimal(buf, i + 3)
+        if i < 0 or mantissa >= EXACT or buf[i] != _QUOTE or buf[i + 1] != _END_LIST:
+            return -1
+        msg["level_size"][side, n] = mantissa / POW10[d]
+        n += 1
+        i += 2
+        if buf[i] == _COMMA:
+            i += 1
+        elif buf[i] == _END_LIST:
+            msg["n"][side] = n
+            return i + 1
+        else:
+            return -1
+
+
+@njit(cache=True)
+def _quoted_price(buf, i, slot, decimals, msg):
+    if buf[i] != _QUOTE:
+        return -1
+    i, mantissa, d = decimal(buf, i + 1)
+    if i < 0 or mantissa >= EXACT or buf[i] != _QUOTE:
+        return -1
+    if d > msg["finest"]:
+        msg["finest"] = d
+    while d < decimals:
+        mantissa *= 10
+        d += 1
+    if mantissa >= EXACT:
+        return -1
+    msg["units"][slot] = mantissa
+    return i + 1
+
+
+@njit(cache=True)
+def _quoted_size(buf, i, slot, msg):
+    if buf[i] != _QUOTE:
+        return -1
+    i, mantissa, d = decimal(buf, i + 1)
+    if i < 0 or mantissa >= EXACT or buf[i] != _QUOTE:
+        return -1
+    msg["size"][slot] = mantissa / POW10[d]
+    return i + 1
+
+
+@njit(cache=True)
+def _integer(buf, i, field, msg):
+    i, mantissa, d = decimal(buf, i)
+    if i < 0 or d or (buf[i] != _COMMA and buf[i] != _CLOSE):
+        return -1
+    msg[field] = mantissa
+    return i
+
+
+@njit(cache=True)
+def _event_name(buf, i, end):
+    n = end - i
+    if n == 11 and buf[i] == 100 and buf[i + 5] == 85:  # depthUpdate
+        return _DEPTH_NAME
+    if n == 5 and buf[i] == 116 and buf[i + 4] == 101:  # trade
+        return _TRADE_NAME
+    if n == 8 and buf[i] == 97 and buf[i + 3] == 84:  # aggTrade
+        return _AGG_NAME
+    if n == 10 and buf[i] == 98 and buf[i + 4] == 84:  # bookTicker
+        return _QUOTE_NAME
+    return _OTHER
+
+
+@njit(cache=True)
+def _same(buf, i, end, symbol):
+    if symbol[0] != end - i:
+        return False
+    for k in range(end - i):
+        if buf[i + k] != symbol[k + 1]:
+            return False
+    return True
+
+
+@njit(cache=True)
+def _letter(buf, i, key, decimals, symbol, msg):
+    # The value of a one-letter key, from its first byte.  Returns (end or -1, bit).
+    if key == 69:  # E
+        return _integer(buf, i, "event_ms", msg), _EVENT_MS
+    if key == 84:  # T
+        return _integer(buf, i, "transact_ms", msg), _TRANSACT
+    if key == 85:  # U
+        return _integer(buf, i, "first_id", msg), _FIRST
+    if key == 117:  # u
+        return _integer(buf, i, "last_id", msg), _LAST
+    if key == 116:  # t
+        return _integer(buf, i, "trade_id", msg), _TRADE_ID
+    if key == 98:  # b: bids of a depth event, best bid of a quote
+        if buf[i] == _LIST:
+            return _levels(buf, i, 0, decimals, msg), _BIDS
+        return _quoted_price(buf, i, 0, decimals, msg), _BID
+    if key == 97:  # a: asks, best ask, or the id of an aggregated trade
+        if buf[i] == _LIST:
+            return _levels(buf, i, 1, decimals, msg), _ASKS
+        if buf[i] == _QUOTE:
+            return _quoted_price(buf, i, 1, decimals, msg), _ASK
+        return _integer(buf, i, "trade_id", msg), _AGG
+    if key == 66:  # B
+        return _quoted_size(buf, i, 0, msg), _BID_SZ
+    if key == 65:  # A
+        return _quoted_size(buf, i, 1, msg), _ASK_SZ
+    if key == 112:  # p
+        return _quoted_price(buf, i, 0, decimals, msg), _PRICE
+    if key == 113:  # q
+        return _quoted_size(buf, i, 0, msg), _SIZE
+    if key == 109:  # m
+        msg["maker"] = 1 if buf[i] == 116 else 0
+        end = i + 4 if buf[i] == 116 else i + 5
+        known = (buf[i] == 116 and buf[i + 1] == 114 and buf[i + 2] == 117 and buf[i + 3] == 101) or (
+            buf[i] == 102 and buf[i + 1] == 97 and buf[i + 2] == 108 and buf[i + 3] == 115 and buf[i + 4] == 101
+        )
+        return (end if known else -1), _MAKER
+    if key == 101 or key == 115 or key == 88:  # e, s, X
+        if buf[i] != _QUOTE:
+            return -1, 0
+        end = _string_end(buf, i + 1)
+        if end < 0:
+            return -1, 0
+        if key == 101:
+            msg["kind"] = _event_name(buf, i + 1, end)
+            return end + 1, _E_NAME
+        if key == 115:
+            msg["other_symbol"] = not _same(buf, i + 1, end, symbol)
+            return end + 1, _SYMBOL
+        msg["off_book"] = not (end - i == 7 and buf[i + 1] == 77 and buf[i + 2] == 65)  # MARKET
+        return end + 1, 0
+    return _skip_value(buf, i), 0
+
+
+@njit(cache=True)
+def _word(buf, i, end, value, decimals, msg):
+    # The value of a longer key, from its first byte.  Returns (end or -1, bit).
+    n = end - i
+    if n == 2 and buf[i] == 112 and buf[i + 1] == 117:  # pu
+        return _integer(buf, value, "prev_id", msg), _PREV
+    if n == 12 and buf[i] == 108 and buf[i + 4] == 85 and buf[i + 10] == 73:  # lastUpdateId
+        return _integer(buf, value, "last_id", msg), _SNAP
+    if n == 4 and buf[i] == 98 and buf[i + 1] == 105:  # bids
+        return _levels(buf, value, 0, decimals, msg), _BIDS
+    if n == 4 and buf[i] == 97 and buf[i + 1] == 115:  # asks
+        return _levels(buf, value, 1, decimals, msg), _ASKS
+    if n == 6 and buf[i] == 114 and buf[i + 5] == 116:  # result
+        return _skip_value(buf, value), _RESULT
+    if (n == 4 and buf[i] == 99 and buf[i + 1] == 111) or (n == 5 and buf[i] == 101 and buf[i + 1] == 114):  # code, error
+        return _skip_value(buf, value), _CODE
+    return _skip_value(buf, value), 0
+
+
+@njit(cache=True)
+def _object(buf, i, decimals, symbol, msg):
+    # One object from its brace; an envelope's "data" is descended into.  Returns the end or -1.
+    if buf[i] != _OPEN:
+        return -1
+    i += 1
+    envelope = 0
+    if buf[i] == _CLOSE:
+        return i + 1
+    while True:
+        if buf[i] != _QUOTE:
+            return -1
+        key = i + 1
+        end = _string_end(buf, key)
+        if end < 0 or buf[end + 1] != _COLON:
+            return -1
+        value = end + 2
+        if end - key == 4 and envelope == 0 and buf[key] == 100 and buf[key + 1] == 97 and buf[key + 2] == 116 and buf[value] == _OPEN:
+            envelope = 1  # "data": read its keys as ours, then come back for the closing brace
+            i = value + 1
+            continue
+        if end - key == 1:
+            i, bit = _letter(buf, value, buf[key], decimals, symbol, msg)
+        else:
+            i, bit = _word(buf, key, end, value, decimals, msg)
+        if i < 0 or msg["seen"] & bit:
+            return -1
+        msg["seen"] |= bit
+        while envelope == 1 and buf[i] == _CLOSE:
+            envelope = 2
+            i += 1
+        if buf[i] == _COMMA:
+            i += 1
+        elif buf[i] == _CLOSE:
+            return i + 1 if envelope != 1 else -1
+        else:
+            return -1
+
+
+@njit(cache=True)
+def scan(buf, start, decimals, symbol, msg):
+    """Return what the frame at `start` is, its numbers in `msg`, and where it ends.
+
+    Parameters
+    ----------
+    buf : bytes or ndarray of uint8
+        Holds the frame and at least one byte behind it.
+    start : int
+        First byte of the frame.
+    decimals : int
+        Prices come out as integers in units of 10**-decimals.
+    symbol : ndarray of uint8
+        Length, then letters, of the venue's own symbol that this stream carries.
+    msg : record of MESSAGE
+        Overwritten.
+
+    Returns
+    -------
+    kind, end : int
+        UNUSUAL where a JSON library must look; FINER where `msg.finest` decimals are needed.
+    """
+    msg["seen"] = 0
+    msg["finest"] = decimals
+    msg["other_symbol"] = 0
+    msg["off_book"] = 0
+    msg["event_ms"] = 0
+    msg["transact_ms"] = 0
+    msg["prev_id"] = -1
+    msg["kind"] = _OTHER
+    end = _object(buf, start, decimals, symbol, msg)
+    if end < 0:
+        return UNUSUAL, end
+    if msg["finest"] > decimals:
+        return FINER, end
+    return _kind(msg), end
+
+
+@njit(cache=True)
+def _kind(msg):
+    seen = msg["seen"]
+    name = msg["kind"]
+    if name == _DEPTH_NAME:
+        need = _EVENT_MS | _FIRST | _LAST | _BIDS | _ASKS | _SYMBOL
+        return DEPTH if seen & need == need else UNUSUAL
+    if name == _TRADE_NAME:
+        need = _TRADE_ID | _PRICE | _SIZE | _TRANSACT | _MAKER | _SYMBOL
+        return TRADE if seen & need == need else UNUSUAL
+    if name == _AGG_NAME:
+        need = _AGG | _PRICE | _SIZE | _TRANSACT | _MAKER | _SYMBOL
+        return TRADE if seen & need == need else UNUSUAL
+    quote = _LAST | _BID | _BID_SZ | _ASK | _ASK_SZ | _SYMBOL
+    if (name == _QUOTE_NAME or not seen & _E_NAME) and seen & quote == quote:
+        return QUOTE
+    if name == _QUOTE_NAME:
+        return UNUSUAL
+    snapshot = _SNAP | _BIDS | _ASKS
+    if seen & snapshot == snapshot:
+        return SNAPSHOT
+    if seen & _CODE:
+        return REFUSED
+    if seen & (_E_NAME | _RESULT):
+        return NOTHING
+    return UNUSUAL
