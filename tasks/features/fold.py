@@ -1,0 +1,169 @@
+"""The one fold: books, trades and changes of coverage in, a row of features for each book out.
+
+Live folds one event a call, batch a day; both through the same step.  Nothing else computes a feature.
+"""
+
+import numpy as np
+from numba import njit
+
+from tasks.features.book import book_features
+from tasks.features.catalogue import NAMES
+from tasks.features.flow import advance, flow_features, oldest_trade, on_book, on_trade
+from tasks.features.state import BOOK_ENTRY, TRADE_ENTRY, new_ring, new_state, restart, wider_ring
+from warehouse.schema import OK, row_dtype
+
+META = np.dtype(
+    [("exchange_ns", "i8"), ("receive_ns", "i8"), ("seq", "i8"), ("event_seq", "i8"), ("clean_ns", "i8"), ("doubt", "i8")]
+)
+_TRADES, _CHANGES = (np.zeros(0, row_dtype(t)) for t in ("trades", "coverage_changes"))
+_DONE, _BOOK_ROOM, _TRADE_ROOM = range(3)
+_WIDTH = len(NAMES)
+
+
+@njit(cache=True)
+def _on_book(s, books, trades, row, meta, out):
+    advance(s, books, trades, row["exchange_ns"])
+    doubt = s["doubt"] if s["doubt"] != OK else row["doubt"]
+    meta["exchange_ns"] = row["exchange_ns"]
+    meta["receive_ns"] = row["receive_ns"]
+    meta["seq"] = row["seq"]
+    meta["event_seq"] = row["event_seq"]
+    meta["clean_ns"] = s["clock_ns"] - s["clean_since_ns"]
+    meta["doubt"] = doubt
+    if doubt != OK or not (row["bid_sz"][0] > 0.0 and row["ask_sz"][0] > 0.0):
+        for i in range(_WIDTH):
+            out[i] = np.nan
+        meta["clean_ns"] = 0
+        return
+    book_features(row, out)
+    on_book(s, books, row, out)
+    flow_features(s, out)
+
+
+@njit(cache=True)
+def fold(state, book_ring, trade_ring, books, trades, changes, at, meta, out):
+    """Fold events, merged by `event_seq`, from the positions in `at`; stop early when a ring is full."""
+    s = state[0]
+    b, t, c, k = at[0], at[1], at[2], at[3]
+    last = np.int64(0x7FFFFFFFFFFFFFFF)
+    while b < books.size or t < trades.size or c < changes.size:
+        book_at = books[b]["event_seq"] if b < books.size else last
+        trade_at = trades[t]["event_seq"] if t < trades.size else last
+        change_at = changes[c]["event_seq"] if c < changes.size else last
+        if change_at < book_at and change_at < trade_at:
+            restart(s, changes[c]["state"], changes[c]["exchange_ns"])
+            c += 1
+        elif trade_at < book_at:
+            if s["doubt"] == OK:
+                if s["trade_head"] - oldest_trade(s) >= trade_ring.size:
+                    at[0], at[1], at[2], at[3] = b, t, c, k
+                    return _TRADE_ROOM
+                advance(s, book_ring, trade_ring, trades[t]["exchange_ns"])
+                on_trade(s, trade_ring, trades[t])
+            t += 1
+        else:
+            if s["book_head"] - s["book_tail"][4] >= book_ring.size:
+                at[0], at[1], at[2], at[3] = b, t, c, k
+                return _BOOK_ROOM
+            _on_book(s, book_ring, trade_ring, books[b], meta[k], out[k])
+            b += 1
+            k += 1
+    at[0], at[1], at[2], at[3] = b, t, c, k
+    return _DONE
+
+
+@njit(cache=True)
+def _live_book(state, book_ring, trade_ring, row, meta, out):
+    s = state[0]
+    if s["book_head"] - s["book_tail"][4] >= book_ring.size:
+        return _BOOK_ROOM
+    _on_book(s, book_ring, trade_ring, row[0], meta[0], out[0])
+    return _DONE
+
+
+@njit(cache=True)
+def _live_trade(state, book_ring, trade_ring, row):
+    s = state[0]
+    if s["doubt"] == OK:
+        if s["trade_head"] - oldest_trade(s) >= trade_ring.size:
+            return _TRADE_ROOM
+        advance(s, book_ring, trade_ring, row[0]["exchange_ns"])
+        on_trade(s, trade_ring, row[0])
+    return _DONE
+
+
+@njit(cache=True)
+def _live_change(state, row):
+    restart(state[0], row[0]["state"], row[0]["exchange_ns"])
+
+
+class Features:
+    """The features of one stream, folded event by event or day by day.
+
+    Attributes
+    ----------
+    meta, out : ndarray
+        After `live`: the row of the last book, shapes (1,) and (1, n features).
+
+    Examples
+    --------
+    >>> from tasks.features.catalogue import NAMES
+    >>> book = np.zeros(1, row_dtype("l2_snapshots"))
+    >>> book["bid_px"], book["ask_px"] = 100.0 - np.arange(20), 101.0 + np.arange(20)
+    >>> book["bid_sz"], book["ask_sz"] = 3.0, 1.0
+    >>> good = np.zeros(1, row_dtype("coverage_changes"))
+    >>> book["event_seq"] = 1
+    >>> meta, out = Features().batch(book, changes=good)
+    >>> out[0, NAMES.index("imbalance_1")]
+    np.float64(0.5)
+    """
+
+    def __init__(self) -> None:
+        self.state = new_state()
+        self._book_ring = new_ring(BOOK_ENTRY)
+        self._trade_ring = new_ring(TRADE_ENTRY)
+        self.meta = np.zeros(1, META)
+        self.out = np.zeros((1, _WIDTH))
+        self.row = self.out[0]
+
+    def _make_room(self, code: int) -> None:
+        s = self.state[0]
+        if code == _BOOK_ROOM:
+            self._book_ring = wider_ring(self._book_ring, s["book_head"], s["book_tail"][4])
+        else:
+            self._trade_ring = wider_ring(self._trade_ring, s["trade_head"], oldest_trade(s))
+
+    def book(self, row: np.ndarray) -> np.ndarray:
+        """Fold one book, shape (1,), and return its features: a view of shape (n features,), valid until the next."""
+        while code := _live_book(self.state, self._book_ring, self._trade_ring, row, self.meta, self.out):
+            self._make_room(code)
+        return self.row
+
+    def trade(self, row: np.ndarray) -> None:
+        """Fold one trade, shape (1,)."""
+        while code := _live_trade(self.state, self._book_ring, self._trade_ring, row):
+            self._make_room(code)
+
+    def change(self, row: np.ndarray) -> None:
+        """Fold one change of coverage, shape (1,)."""
+        _live_change(self.state, row)
+
+    def batch(self, books: np.ndarray, trades: np.ndarray = _TRADES, changes: np.ndarray = _CHANGES) -> tuple[np.ndarray, np.ndarray]:
+        """Fold rows of the three tables, each in order, and return the meta records and the matrix of features.
+
+        Parameters
+        ----------
+        books, trades, changes : ndarray
+            Record types of `l2_snapshots`, `trades` and `coverage_changes`, sorted by `event_seq`.
+
+        Returns
+        -------
+        meta : ndarray of META, shape (n books,)
+        out : ndarray of float64, shape (n books, n features)
+            NaN during warm-up and on doubtful rows.
+        """
+        meta, out = np.zeros(books.size, META), np.empty((books.size, _WIDTH))
+        at = np.zeros(4, np.int64)
+        while code := fold(self.state, self._book_ring, self._trade_ring, books, trades, changes, at, meta, out):
+            self._make_room(code)
+        return meta, out
