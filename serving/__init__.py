@@ -1,0 +1,1 @@
+"""The shells around the flows: servers up and down, and the doctor."""

@@ -1,0 +1,244 @@
+"""`tidebook up`: Prefect server, worker, deployments and MLflow for one lake, with one command.
+
+Order matters.  Up: server, what a dead worker left behind, worker, deployments, first runs.
+Down: no new runs, running flows drain, then the worker (a worker that stops kills its flows
+without a word), then the servers.
+"""
+
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+
+from flows.alone import alone
+from flows.settings import HOME, LOOPBACK, POOL, Settings
+from serving.errors import AlreadyUpError, PortInUseError, ServerStartError, ServingError, StoppedError
+from serving.prefect_api import UNFINISHED, PrefectServer
+
+START_S = 120.0  # a cold database on a busy machine takes a fifth of this
+STOP_S = 15.0  # a server that was told to end
+AT_ONCE = 8  # flows the worker runs side by side
+PREFECT = [sys.executable, "-m", "prefect", "--no-prompt"]
+
+
+class Child:
+    """A server process of ours, in its own session so that a Ctrl-C at the terminal does not reach it."""
+
+    def __init__(self, name: str, command: list[str], settings: Settings):
+        self.name, self.log = name, settings.logs / f"{name}.log"
+        if self.log.exists():
+            shutil.move(self.log, self.log.with_suffix(".log.1"))
+        with self.log.open("wb") as out:
+            self.process = subprocess.Popen(
+                command, env=settings.environment(), cwd=HOME, start_new_session=True, stdin=subprocess.DEVNULL, stdout=out, stderr=out
+            )
+
+    def check(self) -> None:
+        """Raise if the process is gone."""
+        if self.process.poll() is not None:
+            raise ServerStartError(self.name, f"ended with exit code {self.process.returncode}", self.log)
+
+    def end(self, number: int = signal.SIGINT, within_s: float = STOP_S) -> None:
+        """Tell the process to end; kill what is left of its session after a while."""
+        if self.process.poll() is None:
+            self.process.send_signal(number)
+            try:
+                self.process.wait(within_s)
+            except subprocess.TimeoutExpired:
+                os.killpg(self.process.pid, signal.SIGKILL)
+                self.process.wait()
+
+
+def up(settings: Settings, say: Callable[[str], None] = print, start_runs: bool = True) -> int:
+    """Serve one lake until told to stop; return the exit code.
+
+    Parameters
+    ----------
+    settings : Settings
+        Lake, ports, streams.
+    say : callable
+        Takes one line at a time of what is going on.
+    start_runs : bool
+        Start recording and scoring at once instead of at their next schedule.
+    """
+    began = time.monotonic()
+    children: list[Child] = []
+    server = PrefectServer(settings.prefect_url)
+
+    def report(text: str) -> None:
+        say(f"[{time.monotonic() - began:5.1f}s] {text}")
+
+    with _told_to_stop() as told, alone(settings.lake, "up") as first:
+        try:
+            if not first:
+                raise AlreadyUpError(settings.lake)
+            _start(settings, server, children, told, report, start_runs)
+            while not told:
+                for child in children:
+                    child.check()
+                time.sleep(0.3)
+            code = 0
+        except StoppedError:
+            code = 0
+        except ServingError as error:
+            report(f"error: {error}")
+            code = 1
+        finally:
+            if children:
+                _stop(settings, server, children, told, report)
+    return code
+
+
+def _start(
+    settings: Settings, server: PrefectServer, children: list[Child], told: list[int], report: Callable[[str], None], start_runs: bool
+) -> None:
+    """Start everything, in order; `children` grows as they start so that a failure stops them all."""
+    for folder in (settings.prefect_home, settings.logs, settings.lake / "models" / "artifacts"):
+        folder.mkdir(parents=True, exist_ok=True)
+    _require_free("the Prefect server", settings.prefect_port, "TIDEBOOK_PREFECT_PORT")
+    _require_free("MLflow", settings.mlflow_port, "TIDEBOOK_MLFLOW_PORT")
+    children.append(Child("prefect", [*PREFECT, "server", "start"], settings))
+    children.append(Child("mlflow", _mlflow_command(settings), settings))
+    _wait(server.answers, children, told, children[0])
+    report(f"Prefect  {settings.prefect_url}")
+    _leave_the_past(server, report)
+    worker = [*PREFECT, "worker", "start", "--pool", POOL, "--type", "process", "--limit", str(AT_ONCE), "--install-policy", "never"]
+    children.append(Child("worker", worker, settings))
+    _wait(lambda: server.answers(f"/work_pools/{POOL}"), children, told, children[2])
+    server.pause_pool(False)
+    deploy = Child("deploy", [*PREFECT, "deploy", "--all"], settings)
+    _wait(lambda: deploy.process.poll() is not None, children, told, deploy)
+    if deploy.process.returncode:
+        deploy.check()
+    wanted = _match_schedules_to_streams(settings, server)
+    _wait(lambda: _reads(f"{settings.mlflow_url}/health"), children, told, children[1])  # flows must not race its migrations
+    report(f"MLflow   {settings.mlflow_url}")
+    if start_runs:
+        for deployment in wanted:
+            server.start(deployment)
+    report(f"ready: {len(server.deployments())} deployments, lake {settings.lake}, logs {settings.logs}; Ctrl-C stops everything")
+
+
+def _stop(settings: Settings, server: PrefectServer, children: list[Child], told: list[int], report: Callable[[str], None]) -> None:
+    """Drain flows, then end worker, MLflow and server; a second signal skips the draining."""
+    again = len(told) + 1
+    try:
+        server.pause_pool(True)
+        for run in (runs := server.runs(UNFINISHED)):
+            server.set_state(run, "CANCELLING", "tidebook is stopping")
+        if runs:
+            report(f"stopping: {len(runs)} flows drain for at most {settings.drain_s:g} s; Ctrl-C again to stop at once")
+        deadline = time.monotonic() + settings.drain_s
+        while runs and time.monotonic() < deadline and len(told) < again:
+            time.sleep(0.2)
+            runs = server.runs(UNFINISHED)
+        for run in runs:
+            server.set_state(run, "CRASHED", "ended before it had drained", force=True)
+            report(f"{run['name']} did not drain")
+    except OSError as error:
+        report(f"the Prefect server does not answer ({error}): flows are told to end directly")
+        _end_flows(children, settings.drain_s)
+    by_name = {child.name: child for child in children}
+    for name, number in (("worker", signal.SIGINT), ("mlflow", signal.SIGTERM), ("prefect", signal.SIGINT)):
+        if name in by_name:
+            by_name[name].end(number)
+    report("stopped")
+
+
+def _leave_the_past(server: PrefectServer, report: Callable[[str], None]) -> None:
+    """Close runs whose process is gone, and missed runs but the newest of each deployment."""
+    for run in server.runs(UNFINISHED):
+        server.set_state(run, "CRASHED", "its process was gone when tidebook started", force=True)
+        report(f"{run['name']} was left behind and is marked as crashed")
+    now = datetime.now(UTC).isoformat()
+    kept: set[str] = set()
+    for run in server.runs(["SCHEDULED"]):
+        if (run["expected_start_time"] or now) < now:
+            if run["deployment_id"] in kept:
+                server.set_state(run, "CANCELLED", "missed while tidebook was down", force=True)
+            kept.add(run["deployment_id"])
+
+
+def _match_schedules_to_streams(settings: Settings, server: PrefectServer) -> list[dict]:
+    """Switch the schedules of each venue's standing flows to what is wanted; return those wanted."""
+    wanted = []
+    for deployment in server.deployments().values():
+        venue = (deployment["parameters"] or {}).get("venue")
+        if venue is not None:
+            server.keep_schedules(deployment, venue in settings.streams)
+            if venue in settings.streams:
+                wanted.append(deployment)
+    return wanted
+
+
+def _end_flows(children: list[Child], within_s: float) -> None:
+    """Send SIGTERM to the flow processes below the worker and wait for them."""
+    worker = next((child for child in children if child.name == "worker"), None)
+    if worker is None:
+        return
+    deadline = time.monotonic() + within_s
+    for pid in _children_of(worker.process.pid):
+        os.kill(pid, signal.SIGTERM)
+    while _children_of(worker.process.pid) and time.monotonic() < deadline:
+        time.sleep(0.2)
+
+
+def _children_of(parent: int) -> list[int]:
+    listed = subprocess.run(["ps", "-A", "-o", "pid=,ppid=,stat="], capture_output=True, text=True, check=False).stdout
+    rows = (line.split() for line in listed.splitlines())
+    return [int(pid) for pid, above, state in rows if int(above) == parent and not state.startswith("Z")]
+
+
+def _mlflow_command(settings: Settings) -> list[str]:
+    return [
+        *(sys.executable, "-m", "mlflow", "server", "--backend-store-uri", settings.tracking_uri),
+        *("--default-artifact-root", settings.artifact_uri, "--host", LOOPBACK, "--port", str(settings.mlflow_port), "--workers", "1"),
+    ]
+
+
+def _require_free(name: str, port: int, setting: str) -> None:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((LOOPBACK, port))
+        except OSError:
+            raise PortInUseError(name, port, setting) from None
+
+
+def _wait(done: Callable[[], bool], children: list[Child], told: list[int], whom: Child) -> None:
+    deadline = time.monotonic() + START_S
+    while not done():
+        if told:
+            raise StoppedError
+        for child in children:
+            child.check()
+        if time.monotonic() > deadline:
+            raise ServerStartError(whom.name, f"did not answer within {START_S:g} s", whom.log)
+        time.sleep(0.1)
+
+
+def _reads(address: str) -> bool:
+    try:
+        with urllib.request.urlopen(address, timeout=2):
+            return True
+    except OSError:
+        return False
+
+
+@contextmanager
+def _told_to_stop() -> Iterator[list[int]]:
+    """Collect SIGINT and SIGTERM.  A shell's `&` leaves SIGINT ignored, and children would inherit that."""
+    told: list[int] = []
+    before = {number: signal.signal(number, lambda number, _: told.append(number)) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield told
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
