@@ -3,13 +3,15 @@
 Live folds one event a call, batch a day; both through the same step.  Nothing else computes a feature.
 """
 
+from typing import BinaryIO
+
 import numpy as np
 from numba import njit
 
 from tasks.features.book import book_features
 from tasks.features.catalogue import NAMES
 from tasks.features.flow import advance, flow_features, oldest_trade, on_book, on_trade
-from tasks.features.state import BOOK_ENTRY, TRADE_ENTRY, new_ring, new_state, restart, wider_ring
+from tasks.features.state import BOOK_ENTRY, STATE, TRADE_ENTRY, new_ring, new_state, restart, wider_ring
 from warehouse.schema import OK, row_dtype
 
 META = np.dtype(
@@ -147,6 +149,24 @@ class Features:
     def change(self, row: np.ndarray) -> None:
         """Fold one change of coverage, shape (1,)."""
         _live_change(self.state, row)
+
+    def save(self, file: BinaryIO) -> None:
+        """Write everything the fold remembers, so that another process goes on where this one stopped."""
+        np.savez(file, state=self.state.view(np.uint8), books=self._book_ring.view(np.uint8), trades=self._trade_ring.view(np.uint8))
+
+    def restore(self, file: BinaryIO) -> None:
+        """Go on from what `save` wrote.
+
+        Raises
+        ------
+        ValueError
+            If it was written by features of another shape.
+        """
+        with np.load(file) as kept:
+            if kept["state"].size != self.state.nbytes:
+                raise ValueError(f"kept state must have {self.state.nbytes} bytes, received {kept['state'].size}: another version wrote it")
+            self.state = kept["state"].view(STATE)
+            self._book_ring, self._trade_ring = kept["books"].view(BOOK_ENTRY), kept["trades"].view(TRADE_ENTRY)
 
     def batch(self, books: np.ndarray, trades: np.ndarray = _TRADES, changes: np.ndarray = _CHANGES) -> tuple[np.ndarray, np.ndarray]:
         """Fold rows of the three tables, each in order, and return the meta records and the matrix of features.

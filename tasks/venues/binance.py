@@ -50,6 +50,21 @@ def canonical_symbol(venue: str, raw: str) -> str:
     return f"{name}-{expiry or 'PERP'}"
 
 
+def raw_symbol(venue: str, symbol: str) -> str:
+    """Return the venue's own name of an instrument that we name `symbol`.
+
+    Examples
+    --------
+    >>> raw_symbol("binance_usdm", "BTC-USDT-PERP"), raw_symbol("binance_coinm", "BTC-USD-PERP")
+    ('BTCUSDT', 'BTCUSD_PERP')
+    """
+    base, _, rest = symbol.upper().partition("-")
+    quote, _, expiry = rest.partition("-")
+    if venue == "binance_spot" or (venue == "binance_usdm" and expiry == "PERP") or not expiry:
+        return base + quote
+    return f"{base}{quote}_{expiry}"
+
+
 def contract_usd(venue: str, raw: str) -> float:
     """Return the quote units one contract stands for; 0 where sizes are base units already."""
     if venue != "binance_coinm":

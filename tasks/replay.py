@@ -1,0 +1,147 @@
+"""Captured frames, in the order and, if asked, the pace at which they came.
+
+A capture is lines of `<receive_ns> <frame>`, plain, gzip or zstd; several files are one
+session.  It yields what `tasks/stream.py` yields off a socket.
+"""
+
+import asyncio
+import gzip
+import io
+import re
+import time
+import zlib
+from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+from hashlib import sha256
+from pathlib import Path
+
+import zstandard
+
+_CHUNK = 1 << 20
+_SYMBOL = re.compile(rb'"s":"([^"]{1,60})"')
+_LOOK_AHEAD = 5_000  # lines in which a symbol must turn up
+
+
+class CaptureError(Exception):
+    """A capture that cannot be read, or not to its end."""
+
+
+class CaptureTruncatedError(CaptureError):
+    """A compressed file that stops in the middle; all lines before were handed on."""
+
+    def __init__(self, path: Path, lines: int, reason: object):
+        self.path, self.lines = path, lines
+        super().__init__(f"{path}: cut off or damaged after {lines} readable lines ({reason}); those were used, the rest is lost")
+
+
+class NoSymbolError(CaptureError):
+    """A capture in which no frame names a symbol."""
+
+    def __init__(self, path: Path, lines: int, first: bytes):
+        super().__init__(f"{path}: expected '<receive_ns> <frame>' lines with a symbol, found none in {lines} lines; the first is {first[:80]!r}")
+
+
+def _open(path: Path) -> tuple[io.RawIOBase | io.BufferedIOBase, io.BufferedReader]:
+    raw = path.open("rb")
+    magic = raw.peek(4)[:4]
+    if magic[:2] == b"\x1f\x8b":
+        return gzip.GzipFile(fileobj=raw), raw  # type: ignore[return-value]
+    if magic == b"\x28\xb5\x2f\xfd":
+        return zstandard.ZstdDecompressor().stream_reader(raw, read_across_frames=True), raw
+    return raw, raw
+
+
+def read_capture(paths: Sequence[Path], progress: Callable[[int], None] = lambda _: None) -> Iterator[tuple[int, bytes]]:
+    """Yield `(receive_ns, frame)` of every line, file after file.
+
+    A line without a stamp keeps the last one and is handed on whole: the adapter counts it
+    as unreadable.
+
+    Parameters
+    ----------
+    paths : sequence of Path
+        In the order of time.
+    progress : callable
+        Told how many compressed bytes have been read since the last call.
+
+    Raises
+    ------
+    CaptureTruncatedError
+        Behind the last line that could be read.
+    CaptureError
+        A file that is not there.
+    """
+    stamp, lines = 0, 0
+    for path in paths:
+        if not path.is_file():
+            raise CaptureError(f"{path}: no such capture")
+        stream, raw = _open(path)
+        rest, seen = b"", 0
+        with raw:
+            while True:
+                try:
+                    chunk = stream.read(_CHUNK)
+                except (EOFError, OSError, zlib.error, zstandard.ZstdError) as error:
+                    raise CaptureTruncatedError(path, lines, error) from error
+                at = raw.tell()
+                progress(at - seen)
+                seen = at
+                block = (rest + (chunk or b"")).split(b"\n")
+                rest = block.pop() if chunk else b""
+                for line in block:
+                    head, space, frame = line.partition(b" ")
+                    if space and head.isdigit() and len(head) < 20:
+                        stamp = int(head)
+                    elif line:
+                        frame = line
+                    else:
+                        continue
+                    lines += 1
+                    yield stamp, frame
+                if not chunk:
+                    break
+
+
+def session_of(paths: Sequence[Path]) -> tuple[str, str]:
+    """Return the venue's symbol that a capture carries, and a name for the session that the same capture gets again.
+
+    Raises
+    ------
+    NoSymbolError
+        If no frame near the beginning names a symbol.
+    """
+    first, digest = b"", sha256()
+    n = 0
+    for n, (stamp, frame) in enumerate(read_capture(paths), 1):
+        if n <= 3:
+            digest.update(b"%d %s\n" % (stamp, frame))
+            first = first or frame
+        found = _SYMBOL.search(frame)
+        if found and n >= 3:
+            return found[1].decode("utf-8", "replace").upper(), f"replay-{digest.hexdigest()[:16]}"
+        if n >= _LOOK_AHEAD:
+            break
+    raise NoSymbolError(paths[0], n, first)
+
+
+async def replay(
+    paths: Sequence[Path], raw_symbol: str, speed: float = 0.0, progress: Callable[[int], None] = lambda _: None
+) -> AsyncIterator[tuple[str, int, bytes]]:
+    """Yield `(symbol, receive_ns, frame)` of a capture.
+
+    Parameters
+    ----------
+    raw_symbol : str
+        The venue's symbol, from `session_of`.
+    speed : float
+        1 for the pace of the recording, 2 for twice that; 0 for as fast as it is taken.
+    """
+    started, first = time.monotonic(), 0
+    for n, (receive_ns, frame) in enumerate(read_capture(paths, progress)):
+        if speed:
+            first = first or receive_ns
+            ahead = (receive_ns - first) / 1e9 / speed - (time.monotonic() - started)
+            if ahead > 0.001:
+                await asyncio.sleep(ahead)
+        elif n % 512 == 0:
+            await asyncio.sleep(0)
+        yield raw_symbol, receive_ns, frame
