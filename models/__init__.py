@@ -1,0 +1,1 @@
+"""Learning from arrays: labels, splits, training, judging, scoring.  Knows no venue and no file."""

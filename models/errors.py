@@ -1,0 +1,71 @@
+"""What can go wrong between arrays and a registered model.
+
+ModelError
+├── ShapeError             arrays that should agree in shape or order do not
+├── TooLittleDataError     fewer rows than the work needs
+├── UnsupportedModelError  the booster uses something the scorer does not walk
+├── FeatureMismatchError   a model was trained on other features than it is offered
+├── CostsMissingError      a Sharpe ratio was asked for without a cost
+├── NoChampionError        the registry has no model under the alias
+└── BadArtifactError       a registered model lacks what scoring needs
+"""
+
+
+class ModelError(Exception):
+    """Any fault of learning, judging or loading a model."""
+
+
+class ShapeError(ModelError, ValueError):
+    """Arrays that should agree in shape or order do not."""
+
+    def __init__(self, what: str, required: object, received: object) -> None:
+        self.what, self.required, self.received = what, required, received
+        super().__init__(f"{what} must be {required}, received {received}")
+
+
+class TooLittleDataError(ModelError):
+    """Fewer rows than the work needs."""
+
+    def __init__(self, what: str, required: int, received: int) -> None:
+        self.what, self.required, self.received = what, required, received
+        super().__init__(f"{what} needs at least {required} rows, received {received}")
+
+
+class UnsupportedModelError(ModelError):
+    """The booster uses something that the scorer does not walk."""
+
+    def __init__(self, key: str, received: object) -> None:
+        self.key, self.received = key, received
+        super().__init__(f"cannot score a booster with {key} = {received}")
+
+
+class FeatureMismatchError(ModelError):
+    """A model was trained on other features than it is offered; names the first difference."""
+
+    def __init__(self, position: int, expected: str | None, received: str | None) -> None:
+        self.position, self.expected, self.received = position, expected, received
+        super().__init__(f"feature {position} must be {expected!r}, received {received!r}")
+
+
+class CostsMissingError(ModelError):
+    """A Sharpe ratio was asked for without a cost."""
+
+    def __init__(self, cost_bps: float | None) -> None:
+        self.cost_bps = cost_bps
+        super().__init__(f"a Sharpe ratio needs a cost above 0 bps a round trip, received {cost_bps}")
+
+
+class NoChampionError(ModelError):
+    """The registry has no model under the alias."""
+
+    def __init__(self, name: str, alias: str) -> None:
+        self.name, self.alias = name, alias
+        super().__init__(f"no version of model {name!r} has the alias {alias!r}: train and promote one first")
+
+
+class BadArtifactError(ModelError):
+    """A registered model lacks what scoring needs."""
+
+    def __init__(self, uri: str, missing: str) -> None:
+        self.uri, self.missing = uri, missing
+        super().__init__(f"{uri} has no {missing}")
