@@ -4,12 +4,14 @@ No Prefect import: that takes a second and more, and `tidebook up` should print 
 """
 
 import json
+import time
 import urllib.error
 import urllib.request
 from typing import Any
 
 from flows.settings import POOL
 
+BUSY = 503  # SQLite was locked: the server says so instead of waiting
 UNFINISHED = ["RUNNING", "PENDING", "CANCELLING"]
 
 
@@ -24,8 +26,15 @@ class PrefectServer:
         """Return the decoded answer; a GET without a body, a POST with one unless told otherwise."""
         data = None if body is None else json.dumps(body).encode()
         request = urllib.request.Request(self.api + path, data=data, headers={"content-type": "application/json"}, method=method)
-        with urllib.request.urlopen(request, timeout=self.timeout_s) as answer:
-            return json.loads(answer.read() or "null")
+        deadline = time.monotonic() + self.timeout_s
+        while True:
+            try:
+                with urllib.request.urlopen(request, timeout=self.timeout_s) as answer:
+                    return json.loads(answer.read() or "null")
+            except urllib.error.HTTPError as error:
+                if error.code != BUSY or time.monotonic() > deadline:
+                    raise
+                time.sleep(0.2)
 
     def answers(self, path: str = "/health") -> bool:
         """Return whether `path` can be read."""

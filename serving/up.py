@@ -6,7 +6,6 @@ without a word), then the servers.
 """
 
 import os
-import shutil
 import signal
 import socket
 import subprocess
@@ -18,42 +17,15 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 
 from flows.alone import alone
-from flows.settings import HOME, LOOPBACK, POOL, Settings
+from flows.settings import LOOPBACK, POOL, Settings
+from serving.child import Child, end_orphans
 from serving.errors import AlreadyUpError, PortInUseError, ServerStartError, ServingError, StoppedError
 from serving.prefect_api import UNFINISHED, PrefectServer
 
 START_S = 120.0  # a cold database on a busy machine takes a fifth of this
-STOP_S = 15.0  # a server that was told to end
+AGAIN, FORGET_S = 5, 600.0  # servers that may end by themselves within this time
 AT_ONCE = 8  # flows the worker runs side by side
 PREFECT = [sys.executable, "-m", "prefect", "--no-prompt"]
-
-
-class Child:
-    """A server process of ours, in its own session so that a Ctrl-C at the terminal does not reach it."""
-
-    def __init__(self, name: str, command: list[str], settings: Settings):
-        self.name, self.log = name, settings.logs / f"{name}.log"
-        if self.log.exists():
-            shutil.move(self.log, self.log.with_suffix(".log.1"))
-        with self.log.open("wb") as out:
-            self.process = subprocess.Popen(
-                command, env=settings.environment(), cwd=HOME, start_new_session=True, stdin=subprocess.DEVNULL, stdout=out, stderr=out
-            )
-
-    def check(self) -> None:
-        """Raise if the process is gone."""
-        if self.process.poll() is not None:
-            raise ServerStartError(self.name, f"ended with exit code {self.process.returncode}", self.log)
-
-    def end(self, number: int = signal.SIGINT, within_s: float = STOP_S) -> None:
-        """Tell the process to end; kill what is left of its session after a while."""
-        if self.process.poll() is None:
-            self.process.send_signal(number)
-            try:
-                self.process.wait(within_s)
-            except subprocess.TimeoutExpired:
-                os.killpg(self.process.pid, signal.SIGKILL)
-                self.process.wait()
 
 
 def up(settings: Settings, say: Callable[[str], None] = print, start_runs: bool = True) -> int:
@@ -79,15 +51,14 @@ def up(settings: Settings, say: Callable[[str], None] = print, start_runs: bool 
         try:
             if not first:
                 raise AlreadyUpError(settings.lake)
+            if orphans := end_orphans(settings.lake):
+                report(f"an earlier tidebook was killed; what it left running is ended: {', '.join(orphans)}")
             _start(settings, server, children, told, report, start_runs)
-            while not told:
-                for child in children:
-                    child.check()
-                time.sleep(0.3)
+            _keep_up(settings, children, told, report)
             code = 0
         except StoppedError:
             code = 0
-        except ServingError as error:
+        except (ServingError, OSError) as error:
             report(f"error: {error}")
             code = 1
         finally:
@@ -113,10 +84,7 @@ def _start(
     children.append(Child("worker", worker, settings))
     _wait(lambda: server.answers(f"/work_pools/{POOL}"), children, told, children[2])
     server.pause_pool(False)
-    deploy = Child("deploy", [*PREFECT, "deploy", "--all"], settings)
-    _wait(lambda: deploy.process.poll() is not None, children, told, deploy)
-    if deploy.process.returncode:
-        deploy.check()
+    _deploy(settings, children, told)
     wanted = _match_schedules_to_streams(settings, server)
     _wait(lambda: _reads(f"{settings.mlflow_url}/health"), children, told, children[1])  # flows must not race its migrations
     report(f"MLflow   {settings.mlflow_url}")
@@ -124,6 +92,31 @@ def _start(
         for deployment in wanted:
             server.start(deployment)
     report(f"ready: {len(server.deployments())} deployments, lake {settings.lake}, logs {settings.logs}; Ctrl-C stops everything")
+
+
+def _keep_up(settings: Settings, children: list[Child], told: list[int], report: Callable[[str], None]) -> None:
+    """Start a server anew when it ends by itself; flows and recordings outlive that.  Raise when one keeps ending."""
+    ended: list[float] = []
+    while not told:
+        for i, child in enumerate(children):
+            if child.process.poll() is None:
+                continue
+            ended = [at for at in ended if time.monotonic() - at < FORGET_S] + [time.monotonic()]
+            if len(ended) > AGAIN:
+                child.check()
+            report(f"{child.name} ended with exit code {child.process.returncode} and is started again; see {child.log}.1")
+            children[i] = Child(child.name, child.command, settings)
+        time.sleep(0.3)
+
+
+def _deploy(settings: Settings, children: list[Child], told: list[int]) -> None:
+    deploy = Child("deploy", [*PREFECT, "deploy", "--all"], settings)
+    try:
+        _wait(lambda: deploy.process.poll() is not None, children, told, deploy)
+        if deploy.process.returncode:
+            deploy.check()
+    finally:
+        deploy.end()
 
 
 def _stop(settings: Settings, server: PrefectServer, children: list[Child], told: list[int], report: Callable[[str], None]) -> None:

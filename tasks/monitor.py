@@ -4,23 +4,30 @@ Nothing here is awaited and nothing raises: a call leaves its artifact with one 
 thread and returns.  A server that is down or slow costs artifacts, never a row of data.
 """
 
+import asyncio
 import logging
 import queue
 import threading
 import time
-from collections.abc import Callable
-from contextvars import copy_context
+from collections.abc import Callable, Coroutine
+from contextvars import Context, copy_context
 from functools import partial
 from typing import Any
 from uuid import UUID
 
-from prefect.artifacts import create_link_artifact, create_markdown_artifact, create_progress_artifact, create_table_artifact
-from prefect.artifacts import update_progress_artifact as update_progress
+from prefect.artifacts import (
+    acreate_link_artifact,
+    acreate_markdown_artifact,
+    acreate_progress_artifact,
+    acreate_table_artifact,
+    aupdate_progress_artifact,
+)
 from prefect.runtime import flow_run
 
 log = logging.getLogger(__name__)
 WAITING = 64  # artifacts kept for a server that is away; later ones are dropped
-_outbox: queue.Queue[Callable[[], Any]] = queue.Queue(WAITING)
+PATIENCE_S = 20.0  # for one artifact
+_outbox: queue.Queue[tuple[Context, Callable[[], Coroutine]]] = queue.Queue(WAITING)
 _postman = threading.Lock()
 _progress_ids: dict[str, UUID] = {}
 
@@ -32,17 +39,17 @@ def progress(key: str, percent: float, description: str = "") -> None:
 
 def table(key: str, rows: list[dict[str, Any]], description: str = "") -> None:
     """Show rows of plain values."""
-    _post(partial(create_table_artifact, table=rows, key=_legal(key), description=description), key)
+    _post(partial(acreate_table_artifact, table=rows, key=_legal(key), description=description), key)
 
 
 def link(key: str, address: str, text: str, description: str = "") -> None:
     """Show an address to follow."""
-    _post(partial(create_link_artifact, link=address, link_text=text, key=_legal(key), description=description), key)
+    _post(partial(acreate_link_artifact, link=address, link_text=text, key=_legal(key), description=description), key)
 
 
 def markdown(key: str, text: str, description: str = "") -> None:
     """Show formatted text."""
-    _post(partial(create_markdown_artifact, markdown=text, key=_legal(key), description=description), key)
+    _post(partial(acreate_markdown_artifact, markdown=text, key=_legal(key), description=description), key)
 
 
 def flush(within_s: float = 3.0) -> bool:
@@ -53,14 +60,12 @@ def flush(within_s: float = 3.0) -> bool:
     return not _outbox.unfinished_tasks
 
 
-def _progress(key: str, percent: float, description: str) -> None:
+async def _progress(key: str, percent: float, description: str) -> None:
     run_key = f"{flow_run.id}-{key}"
     if run_key in _progress_ids:
-        update_progress(_progress_ids[run_key], progress=percent, description=description)
+        await aupdate_progress_artifact(_progress_ids[run_key], progress=percent, description=description)
     else:
-        made = create_progress_artifact(progress=percent, key=_legal(key), description=description)
-        if isinstance(made, UUID):
-            _progress_ids[run_key] = made
+        _progress_ids[run_key] = await acreate_progress_artifact(progress=percent, key=_legal(key), description=description)
 
 
 def _legal(key: str) -> str:
@@ -68,24 +73,30 @@ def _legal(key: str) -> str:
     return "".join(letter if letter.isascii() and letter.isalnum() else "-" for letter in key.lower())
 
 
-def _post(send: Callable[[], Any], key: str) -> None:
+def _post(make: Callable[[], Coroutine], key: str) -> None:
     if not flow_run.id:  # called from a shell: there is no run to show it on
         return
     if _postman.acquire(blocking=False):  # held for the life of the process
         threading.Thread(target=_deliver, name="artifacts", daemon=True).start()
     try:
         # The copied context carries the run that the artifact belongs to into the thread.
-        _outbox.put_nowait(partial(copy_context().run, send))
+        _outbox.put_nowait((copy_context(), make))
     except queue.Full:
         log.warning("artifact %s dropped: the Prefect server has not taken the %d before it", key, WAITING)
 
 
 def _deliver() -> None:
-    while True:
-        send = _outbox.get()
-        try:
-            send()
-        except Exception as error:
-            log.warning("artifact not shown: %s: %s", type(error).__name__, error)
-        finally:
-            _outbox.task_done()
+    with asyncio.Runner() as runner:
+        while True:
+            context, make = _outbox.get()
+            try:
+                runner.run(_send(make), context=context)
+            except Exception as error:
+                log.warning("artifact not shown: %s: %s", type(error).__name__, error)
+            finally:
+                _outbox.task_done()
+
+
+async def _send(make: Callable[[], Coroutine]) -> None:
+    async with asyncio.timeout(PATIENCE_S):
+        await make()
