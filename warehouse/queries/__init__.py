@@ -1,0 +1,1 @@
+"""Queries that become views of their own name, in DuckDB SQL."""
