@@ -38,8 +38,9 @@ def events_of(lake: Lake, venue: str, symbol: str, day: str) -> tuple[np.ndarray
         first = 0  # nothing before: the opening changes and trades are this day's
     last = int(after["event_seq"].min()) if after.size else _LAST
     out = [books]
-    for table in ("trades", "coverage_changes"):
-        rows = lake.rows(table, venue, symbol, start - DAY_NS if first == 0 else start - _SLACK_NS, end + _SLACK_NS)
+    trades = lake.rows("trades", venue, symbol, start - DAY_NS if first == 0 else start - _SLACK_NS, end + _SLACK_NS)
+    # All changes there are: a session's opening bears the stamp of where the one before it ended.
+    for rows in (trades, lake.rows("coverage_changes", venue, symbol)):
         out.append(rows[(rows["event_seq"] >= first) & (rows["event_seq"] < last)])
     books, trades, changes = (rows[np.argsort(rows["event_seq"], kind="stable")] for rows in out)
     return books, trades, changes

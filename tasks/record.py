@@ -48,7 +48,6 @@ class Totals:
     committed: int = 0
     sealed: int = 0
     full: int = 0
-    counts: dict[str, dict[str, int]] = field(default_factory=dict)
 
 
 class Recorder:
@@ -85,7 +84,6 @@ class Recorder:
         found = self.streams.get(raw_symbol)
         if found is None:
             found = self.streams[raw_symbol] = self._open(raw_symbol)
-            self.totals.counts[found.adapter.symbol] = found.adapter.counts
         return found
 
     def _open(self, raw_symbol: str) -> "_Stream":
@@ -163,6 +161,10 @@ class Recorder:
         """Return an error for each stream whose depth events never met a snapshot."""
         waiting = [s.adapter for s in self.streams.values() if not s.adapter.is_live and s.adapter.buffered]
         return [NoSnapshotError(adapter.symbol, adapter.buffered) for adapter in waiting]
+
+    def counts(self) -> dict[str, dict[str, int]]:
+        """Return what became of the frames of each symbol."""
+        return {stream.adapter.symbol: stream.adapter.counts for stream in self.streams.values()}
 
     @property
     def is_behind(self) -> bool:

@@ -31,7 +31,7 @@ from warehouse.schema import CROSSED, GAP, OK, RESYNC, STALE, START
 VENUES = ("binance_spot", "binance_usdm", "binance_coinm")
 BUFFERED = 20_000  # depth events kept while a snapshot is awaited; the oldest leave first
 _QUOTES = ("USDT", "USDC", "FDUSD", "TUSD", "BUSD", "USD", "BTC", "ETH", "BNB", "EUR", "TRY", "BRL", "JPY", "DAI")
-COUNTED = ("messages", "book_updates", "trades", "quotes", "gaps", "crossed", "stale", "resyncs", "old", "trade_id_gaps", "unreadable", "stray")
+_RARE = ("gaps", "crossed", "stale", "resyncs", "old", "trade_id_gaps", "unreadable", "stray")
 
 
 def canonical_symbol(venue: str, raw: str) -> str:
@@ -72,7 +72,7 @@ def contract_usd(venue: str, raw: str) -> float:
     return 100.0 if raw.upper().startswith("BTCUSD_") else 10.0
 
 
-_BOOK, _TRADE, _QUOTE = (BOOK,), (TRADE,), (QUOTE,)
+_PLAIN = ((), (BOOK,), (TRADE,), (QUOTE,))  # by code: nothing, one row or one quote, already numbered
 
 
 class Binance:
@@ -86,8 +86,6 @@ class Binance:
         A REST depth response must be fed as a frame before books come again.
     state : int
         What coverage says now: a code of `warehouse.schema.STATES`.
-    counts : dict
-        Frames by what became of them.
 
     Examples
     --------
@@ -107,17 +105,30 @@ class Binance:
         self.venue, self.raw_symbol = venue, raw_symbol.upper()
         self.symbol = canonical_symbol(venue, raw_symbol)
         self._book, self._far = new_book(self.raw_symbol, venue != "binance_spot", contract_usd(venue, raw_symbol), stale_s)
+        self._address, self._base = self._book.ctypes.data, base
         self._book["seq"], self._book["trade_seq"] = base.get("l2_snapshots", 0), base.get("trades", 0)
         self._change_seq, self._unreadable_seq = base.get("coverage_changes", 0), base.get("unreadable", 0)
         self._first_event = base.get("event", 0)  # the opening change takes it
         self._book["event_seq"] = self._first_event + 1
-        self._since_ns, self._begun, self.state = since_ns, False, START
+        self._since_ns, self._messages, self.state = since_ns, 0, START
         self.row, self.trade, self.quote = self._book["row"], self._book["trade"], self._book["quote"]
         self.change = np.zeros(1, CHANGE_ROW)
         self.unreadable: dict[str, object] = {}
         self.needs_snapshot = True
         self._buffer: deque[tuple[bytes, int]] = deque(maxlen=BUFFERED)
-        self.counts = dict.fromkeys(COUNTED, 0)
+        self._rare_counts = dict.fromkeys(_RARE, 0)
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Return how many frames came, and what became of them."""
+        book, base = self._book[0], self._base
+        return {
+            "messages": self._messages,
+            "book_updates": int(book["seq"]) - base.get("l2_snapshots", 0),
+            "trades": int(book["trade_seq"]) - base.get("trades", 0),
+            "quotes": int(book["quotes"]),
+            **self._rare_counts,
+        }
 
     @property
     def is_live(self) -> bool:
@@ -131,17 +142,10 @@ class Binance:
 
     def receive(self, frame: bytes, receive_ns: int) -> Iterable[int]:
         """Return the events in one frame, oldest first; an empty frame says that the connection was lost."""
-        self.counts["messages"] += 1
-        code = kernel.on_frame(frame, receive_ns, self._book, self._far)
-        if code == kernel.BOOKED:
-            self.counts["book_updates"] += 1
-            return _BOOK
-        if code == kernel.TRADED and self._begun:
-            self.counts["trades"] += 1
-            return _TRADE
-        if code == kernel.QUOTED:
-            self.counts["quotes"] += 1
-            return _QUOTE
+        self._messages += 1
+        code = kernel.on_frame(frame, receive_ns, self._address)
+        if code <= kernel.QUOTED:
+            return _PLAIN[code]
         return self._rare(code, frame, receive_ns)
 
     def _rare(self, code: int, frame: bytes, receive_ns: int) -> Iterator[int]:
@@ -154,21 +158,17 @@ class Binance:
         except UnreadableFrameError as error:
             yield from self._keep(error, receive_ns)
             return
-        if not self._begun and code not in (kernel.IGNORED, kernel.STRAY, kernel.VENUE):
-            self._begun = True
+        if not self._book["begun"][0] and code not in (kernel.IGNORED, kernel.STRAY, kernel.VENUE):
+            self._book["begun"] = 1
             yield from self._mark(START, self._since_ns or self._message_ns(receive_ns), receive_ns, self._first_event)
         match code:
             case kernel.TURN:
                 yield from self._turn(receive_ns)
-            case kernel.BOOKED:
-                self.counts["book_updates"] += 1
-                yield BOOK
-            case kernel.TRADED:
-                self.counts["trades"] += 1
+            case kernel.BOOKED | kernel.TRADED | kernel.QUOTED:
+                yield from _PLAIN[code]
+            case kernel.FIRST_TRADE:
+                kernel.number_trade(self._book)
                 yield TRADE
-            case kernel.QUOTED:
-                self.counts["quotes"] += 1
-                yield QUOTE
             case kernel.WAIT:
                 self._buffer.append((frame, receive_ns))
                 self.needs_snapshot = True
@@ -179,9 +179,9 @@ class Binance:
             case kernel.TRADE_GAP:
                 yield from self._trade_gap(receive_ns)
             case kernel.OLD:
-                self.counts["old"] += 1
+                self._rare_counts["old"] += 1
             case kernel.STRAY:
-                self.counts["stray"] += 1
+                self._rare_counts["stray"] += 1
                 yield from self._keep(UnreadableFrameError(f"a frame of {self.raw_symbol}", frame), receive_ns)
             case kernel.VENUE:
                 found = "depth events with 'pu', as futures send" if self.venue == "binance_spot" else "depth events without 'pu', as spot sends"
@@ -195,7 +195,7 @@ class Binance:
             if code == kernel.FINER:
                 kernel.add_decimals(book, int(book["msg"]["finest"][0]))
             elif code == kernel.ROOM:
-                self._far = wider(self._far)
+                self._far = wider(book, self._far)
             elif code == kernel.RETICK:
                 kernel.make_finer_tick(book, self._far, units, sizes)
             else:
@@ -204,7 +204,7 @@ class Binance:
                     kernel.add_decimals(book, finest)
                     continue
             if kind < 0:
-                code = kernel.on_frame(frame, receive_ns, book, self._far)
+                code = kernel.on_frame(frame, receive_ns, self._address)
             else:
                 code = kernel.on_levels(kind, receive_ns, book, self._far, units, sizes)
         return code
@@ -232,30 +232,29 @@ class Binance:
         # The row is in the view already; say first what the stream has become.
         turn, now = int(self._book["turn"][0]), int(self.row["exchange_ns"][0])
         if turn & kernel.STALLED:
-            self.counts["stale"] += 1
+            self._rare_counts["stale"] += 1
             yield from self._mark(STALE, int(self._book["before_ns"][0] + self._book["stale_ns"][0]), receive_ns)
         crossed = bool(self._book["crossed"][0])
         if crossed and turn & kernel.CROSSING:
-            self.counts["crossed"] += 1
+            self._rare_counts["crossed"] += 1
         if turn & kernel.JOINED:
             self.needs_snapshot = False
         yield from self._mark(CROSSED if crossed else OK, now, receive_ns)
         kernel.number_book(self._book)
-        self.counts["book_updates"] += 1
         yield BOOK
 
     def _join(self, receive_ns: int) -> Iterator[int]:
         # The snapshot is loaded: run the buffered events through the same door again.  Their rows
         # could not be known before the snapshot, and are stamped so.
         if self.state == GAP:
-            self.counts["resyncs"] += 1
+            self._rare_counts["resyncs"] += 1
             yield from self._mark(RESYNC, self._message_ns(receive_ns), receive_ns)
         waiting = list(self._buffer)
         self._buffer.clear()
         self.needs_snapshot = False
         for frame, known_ns in waiting:
             stamp = max(receive_ns, known_ns)
-            yield from self._rare(kernel.on_frame(frame, stamp, self._book, self._far), frame, stamp)
+            yield from self._rare(kernel.on_frame(frame, stamp, self._address), frame, stamp)
 
     def _gap(self, frame: bytes, receive_ns: int) -> Iterator[int]:
         was_live = self.is_live
@@ -263,31 +262,30 @@ class Binance:
         self._buffer.append((frame, receive_ns))
         self.needs_snapshot = True
         if was_live:
-            self.counts["gaps"] += 1
+            self._rare_counts["gaps"] += 1
             yield from self._mark(GAP, int(self._book["book_ns"][0]), receive_ns)
 
     def _trade_gap(self, receive_ns: int) -> Iterator[int]:
         # Lost trades spoil flow, not the book: doubtful, and good again at once.
-        self.counts["trade_id_gaps"] += 1
+        self._rare_counts["trade_id_gaps"] += 1
         state, now = self.state, int(self.trade["exchange_ns"][0])
         yield from self._mark(GAP, now, receive_ns)
         if state == OK:
             yield from self._mark(OK, now, receive_ns)
         kernel.number_trade(self._book)
-        self.counts["trades"] += 1
         yield TRADE
 
     def _lost(self, receive_ns: int) -> Iterator[int]:
         if self.is_live:
             self._book["expected_id"], self._book["received_id"] = self._book["last_id"], 0
             kernel.lose(self._book)
-            self.counts["gaps"] += 1
+            self._rare_counts["gaps"] += 1
             yield from self._mark(GAP, int(self._book["book_ns"][0]), receive_ns)
         self._buffer.clear()
         self.needs_snapshot = True
 
     def _keep(self, error: UnreadableFrameError, receive_ns: int) -> Iterator[int]:
-        self.counts["unreadable"] += 1
+        self._rare_counts["unreadable"] += 1
         self.unreadable = {
             "receive_ns": receive_ns, "seq": self._unreadable_seq, "event_seq": int(self._book["event_seq"][0]),
             "reason": error.expected, "frame": error.frame.decode("utf-8", "backslashreplace"),

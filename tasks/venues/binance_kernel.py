@@ -7,11 +7,11 @@ import numpy as np
 from numba import njit
 
 from tasks.venues import scan as sc
-from tasks.venues.book import apply_levels, clear, is_crossed, load, needs_room, off_tick, read_out, retick
+from tasks.venues.book import apply_levels, at_address, clear, is_crossed, load, needs_room, off_tick, read_out, retick
 from warehouse.schema import CROSSED, OK
 
 # What the kernel did with a frame.
-IGNORED, BOOKED, TRADED, QUOTED, OLD, WAIT, LOADED, GAPPED, ROOM, UNUSUAL, FINER, RETICK, STRAY, VENUE, TURN, TRADE_GAP = range(16)
+IGNORED, BOOKED, TRADED, QUOTED, OLD, WAIT, LOADED, GAPPED, ROOM, UNUSUAL, FINER, RETICK, STRAY, VENUE, TURN, TRADE_GAP, FIRST_TRADE = range(17)
 JOINED, STALLED, CROSSING = 1, 2, 4  # why a book turned good or doubtful, as bits of `turn`
 
 
@@ -129,6 +129,8 @@ def _trade(book, receive_ns):
         book["expected_id"] = last + 1
         book["received_id"] = msg["trade_id"]
         return TRADE_GAP
+    if not book["begun"]:
+        return FIRST_TRADE
     _number_trade(book)
     return TRADED
 
@@ -145,6 +147,7 @@ def _number_trade(book):
 def _quote(book):
     msg = book["msg"]
     quote = book["quote"]
+    book["quotes"] += 1
     quote["update_id"] = msg["last_id"]
     quote["exchange_ns"] = (msg["transact_ms"] if msg["transact_ms"] else msg["event_ms"]) * 1_000_000
     for side in range(2):
@@ -171,8 +174,9 @@ def on_message(kind, receive_ns, book, far, units, sizes):
 
 
 @njit(cache=True)
-def on_frame(frame, receive_ns, book, far):
-    """Read one frame and fold it into the book: the whole of the hot path before features."""
+def on_frame(frame, receive_ns, address):
+    """Read one frame and fold it into the book at an address: the whole of the hot path before features."""
+    book, far = at_address(address)
     state = book[0]
     msg = state["msg"]
     kind, _ = sc.scan(frame, 0, state["decimals"], state["symbol"], msg)

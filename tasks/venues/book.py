@@ -11,7 +11,8 @@ finer.  Prices are integers, exact; they become floats only when they are read o
 
 import numpy as np
 from llvmlite import ir
-from numba import njit, types
+from numba import carray, njit, types
+from numba.core import cgutils
 from numba.extending import intrinsic
 
 from tasks.venues.scan import MESSAGE, POW10
@@ -31,6 +32,8 @@ BOOK = np.dtype(
         ("row", L2_ROW),
         ("trade", TRADE_ROW),
         ("quote", [("update_id", "i8"), ("exchange_ns", "i8"), ("px", "f8", (2,)), ("sz", "f8", (2,))]),
+        ("far_address", "i8"),
+        ("far_size", "i8"),
         ("symbol", "u1", (64,)),  # length, then letters, as the venue writes it
         ("decimals", "i8"),
         ("tick", "i8"),  # in units of 10**-decimals; 0 before the first level
@@ -48,6 +51,8 @@ BOOK = np.dtype(
         ("seq", "i8"),
         ("trade_seq", "i8"),
         ("event_seq", "i8"),
+        ("quotes", "i8"),
+        ("begun", "i8"),  # the stream's opening change was told
         ("book_ns", "i8"),  # exchange time of the last book update
         ("before_ns", "i8"),  # and of the one before it
         ("crossed", "i8"),
@@ -59,6 +64,26 @@ BOOK = np.dtype(
     ],
     align=True,
 )
+
+
+@intrinsic
+def _pointer(typingctx, address):
+    def codegen(context, builder, signature, args):
+        return builder.inttoptr(args[0], cgutils.voidptr_t)
+
+    return types.voidptr(types.int64), codegen
+
+
+@njit(cache=True)
+def at_address(address):
+    """Return a book, shape (1,), and its far levels, given the address of the book.
+
+    Unpacking an array argument costs more than reading a ticker frame; an integer costs
+    nothing.  Whoever passes the address keeps the arrays alive.
+    """
+    book = carray(_pointer(address), (1,), BOOK)
+    far = carray(_pointer(book[0]["far_address"]), (book[0]["far_size"],), FAR)
+    return book, far
 
 
 @intrinsic
@@ -393,14 +418,19 @@ def new_book(symbol: str, futures: bool, contract_usd: float = 0.0, stale_s: flo
     book["futures"] = futures
     book["contract_usd"] = contract_usd
     book["last_trade_id"] = -1
-    return book, np.zeros(_FIRST_FAR, FAR)
+    return book, _hold(book, np.zeros(_FIRST_FAR, FAR))
 
 
-def wider(far: np.ndarray) -> np.ndarray:
-    """Return the same far levels in a table of twice the size."""
+def wider(book: np.ndarray, far: np.ndarray) -> np.ndarray:
+    """Return the same far levels in a table of twice the size, which the book now points to."""
     out = np.zeros(far.size * 2, far.dtype)
     _rehash(far, out)
-    return out
+    return _hold(book, out)
+
+
+def _hold(book: np.ndarray, far: np.ndarray) -> np.ndarray:
+    book["far_address"], book["far_size"] = far.ctypes.data, far.size
+    return far
 
 
 @njit(cache=True)

@@ -1,0 +1,100 @@
+"""Recorded books into labels: what the price did after each feature row, with the span it looked at."""
+
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from prefect import task
+
+from models.labels import direction, doubt_over, triple_barrier, volatility_normalized_return
+from warehouse.lake import Lake
+from warehouse.schema import OK, START, row_dtype
+
+VERSION = "1"
+DAY_NS = 86_400_000_000_000
+PRICES = ("weighted_mid", "mid")
+_WARM_NS = 600_000_000_000  # books read from before the day, so that sigma starts warm
+
+
+def price_series(books: np.ndarray, price: str) -> np.ndarray:
+    """Return the price that labels follow, NaN where a side is empty.
+
+    Raises
+    ------
+    ValueError
+        If `price` is none of PRICES.
+    """
+    bid, ask = books["bid_px"][:, 0], books["ask_px"][:, 0]
+    if price == "mid":
+        return (bid + ask) / 2.0
+    if price == "weighted_mid":
+        bid_size, ask_size = books["bid_sz"][:, 0], books["ask_sz"][:, 0]
+        with np.errstate(invalid="ignore"):
+            return (bid * ask_size + ask * bid_size) / (bid_size + ask_size)
+    raise ValueError(f"price must be one of {', '.join(PRICES)}, received {price!r}")
+
+
+def intervals_of(lake: Lake, venue: str, symbol: str) -> np.ndarray:
+    """Return the coverage of a stream as (start_ns, end_ns, state), in order."""
+    query = "SELECT start_ns, end_ns, state FROM coverage WHERE venue = $venue AND symbol = $symbol ORDER BY start_ns"
+    with lake.connect() as connection:
+        rows = connection.execute(query, {"venue": venue, "symbol": symbol}).fetchnumpy()
+    return np.column_stack([rows["start_ns"], rows["end_ns"], rows["state"]]).astype(np.int64)
+
+
+def label(
+    lake: Lake, venue: str, symbol: str, day: str, horizon_s: float = 1.0, price: str = "mid", threshold: float = 0.0,
+    profit_spreads: float = 2.0, stop_spreads: float = 2.0, limit_s: float = 30.0, fee_bps: float = 4.0,
+) -> dict[str, Any]:  # fmt: skip
+    """Write the labels of one stream and day; return the manifest of the partition.
+
+    The last rows of a day look into the next: they are undecided (NaN, doubtful) until that
+    much has been recorded, and a later run decides them.
+
+    Parameters
+    ----------
+    horizon_s : float
+        Of the volatility-normalised return.
+    price : str
+        What it follows; the barriers always trade at the touch.
+    threshold : float
+        In sigmas; `direction` is 0 within it.
+    profit_spreads, stop_spreads, limit_s, fee_bps : float
+        Of the triple barrier.
+    """
+    start = int(np.datetime64(day, "ns").astype(np.int64))
+    ahead = int(max(horizon_s, limit_s) * 1e9)
+    books = lake.rows("l2_snapshots", venue, symbol, start - _WARM_NS, start + DAY_NS + ahead + 1)
+    intervals = intervals_of(lake, venue, symbol)
+    inside = (books["exchange_ns"] >= start) & (books["exchange_ns"] < start + DAY_NS)
+    if not inside.any():
+        return {"rows": 0, "label": VERSION, "skipped": False}
+    inputs = {
+        "label": VERSION, "horizon_s": horizon_s, "price": price, "threshold": threshold, "profit_spreads": profit_spreads,
+        "stop_spreads": stop_spreads, "limit_s": limit_s, "fee_bps": fee_bps, "rows": int(inside.sum()), "books": int(books.size),
+        "last_event_seq": int(books["event_seq"][-1]), "intervals": len(intervals),
+    }  # fmt: skip
+    known = lake.manifest("labels", venue, symbol, day)
+    if known and all(known.get(key) == value for key, value in inputs.items()):
+        return {**known, "skipped": True}
+    books = books[np.argsort(books["event_seq"], kind="stable")]
+    ns = np.maximum.accumulate(books["exchange_ns"])
+    returns = volatility_normalized_return(ns, price_series(books, price), int(horizon_s * 1e9))
+    bid, ask = np.ascontiguousarray(books["bid_px"][:, 0]), np.ascontiguousarray(books["ask_px"][:, 0])
+    barriers = triple_barrier(ns, bid, ask, profit_spreads, stop_spreads, int(limit_s * 1e9), fee_bps)
+    doubt = doubt_over(returns.start_ns, np.maximum(returns.end_ns, barriers.touch_ns), intervals)
+    unknown = (doubt == OK) & (np.isnan(returns.return_bps) | (returns.end_ns > ns[-1]))
+    out = np.zeros(books.size, row_dtype("labels"))
+    out["exchange_ns"], out["seq"], out["event_seq"] = books["exchange_ns"], books["seq"], books["event_seq"]
+    out["label_start_ns"], out["label_end_ns"] = returns.start_ns, returns.end_ns
+    out["vol_return"], out["return_bps"] = returns.vol_return, returns.return_bps
+    out["direction"] = direction(returns.vol_return, threshold)
+    out["barrier_label"], out["barrier_ret_bps"], out["barrier_end_ns"] = barriers.label, barriers.ret_bps, barriers.touch_ns
+    out["doubt"] = np.where(unknown, START, doubt)
+    out = out[(books["exchange_ns"] >= start) & (books["exchange_ns"] < start + DAY_NS)]
+    manifest = {**inputs, "doubtful": int((out["doubt"] != OK).sum()), "skipped": False}
+    lake.replace("labels", venue, symbol, day, pa.table({name: out[name] for name in out.dtype.names or ()}), manifest)
+    return manifest
+
+
+label_partition = task(label, name="label", task_run_name="label {venue} {symbol} {day}")
