@@ -25,6 +25,8 @@ DEFAULTS: dict[str, Any] = {
 }
 N_TREES = 300
 
+__all__ = ["DEFAULTS", "N_TREES", "Booster", "importance", "score", "text", "train"]
+
 
 def train(
     x: NDArray[np.float64],

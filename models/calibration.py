@@ -15,7 +15,7 @@ Floats = NDArray[np.float64]
 
 
 class Platt(NamedTuple):
-    """`probability = 1 / (1 + exp(-(a * raw + b)))`; `a` near 1 means the scores were honest already."""
+    """`probability = 1 / (1 + exp(-(a * raw + b)))`; `a` near 1: honest already, 0: no content."""
 
     a: float
     b: float
@@ -89,6 +89,8 @@ def fit_platt(raw: Floats, y: Floats, weight: Floats | None = None) -> Platt:
         theta, loss, before = theta - size * step, new, loss
         if before - loss < 1e-12 * max(1.0, abs(loss)):
             break
+    if theta[0] < 0:  # out of sample the scores pointed the wrong way: chance, and never a reason to turn them round
+        return Platt(0.0, float(np.log(up / down)))
     return Platt(float(theta[0]), float(theta[1]))
 
 

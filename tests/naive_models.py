@@ -107,7 +107,7 @@ def trades(exchange_ns, probability, low, high, horizon_ns, latency_ns=0):
         side = 1 if probability[i] >= high else -1 if probability[i] <= low else 0
         if side == 0 or (free_ns is not None and t < free_ns) or t + latency_ns + horizon_ns > exchange_ns[-1]:
             continue
-        entry = max(j for j in range(len(exchange_ns)) if exchange_ns[j] <= t + latency_ns)
+        entry = i if latency_ns == 0 else max(j for j in range(len(exchange_ns)) if exchange_ns[j] <= t + latency_ns)
         leave = max(j for j in range(len(exchange_ns)) if exchange_ns[j] <= t + latency_ns + horizon_ns)
         found.append((entry, leave, side))
         free_ns = t + latency_ns + horizon_ns

@@ -45,3 +45,10 @@ def test_bad_input_is_refused():
         fit_platt(np.array([np.nan, 0.0]), np.array([0.0, 1.0]))
     with pytest.raises(ShapeError):
         fit_platt(np.zeros(2), np.array([0.0, 2.0]))
+
+
+def test_scores_that_point_the_wrong_way_are_not_turned_round():
+    raw = np.linspace(-1, 1, 200)
+    platt = fit_platt(raw, (raw < 0.2).astype(float))
+    assert platt.a == 0.0
+    assert np.ptp(platt(raw)) == 0.0

@@ -1,0 +1,321 @@
+"""From examples to a judged model: walk forward, calibrate, trade on paper, fit the last one.
+
+Every fold learns its parameters' calibration and trading limits from its own past; the final
+model is fitted on all rows, and calibrated on the scores that the folds gave out of sample.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy.stats import spearmanr
+
+from models import booster, strategy
+from models.booster import Booster
+from models.calibration import Platt, fit_platt
+from models.errors import ShapeError, TooLittleDataError
+from models.evaluation import Interval, auc_intervals, evaluate, population_stability
+from models.labels import clip_limits
+from models.search import search
+from models.splits import Fold, PurgedKFold, WalkForward
+from models.weights import sample_weights
+from warehouse.schema import STATES
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Examples:
+    """One row a moment: what was known, and what happened after; all arrays of length n."""
+
+    names: tuple[str, ...]
+    x: Floats  # shape (n, f)
+    exchange_ns: Ints  # the label's start too
+    label_end_ns: Ints
+    direction: Ints  # 1, 0, -1
+    vol_return: Floats  # NaN where unknown
+    return_bps: Floats
+    bid: Floats
+    ask: Floats
+    baseline: Floats  # the naive score: queue imbalance
+    doubt: Ints  # 0, or why features or label touch a doubtful interval
+
+    def __post_init__(self) -> None:
+        """Refuse columns of other lengths, and time that runs backwards."""
+        n = len(self.exchange_ns)
+        if self.x.shape != (n, len(self.names)):
+            raise ShapeError("x", f"of shape ({n}, {len(self.names)})", self.x.shape)
+        for name in ("label_end_ns", "direction", "vol_return", "return_bps", "bid", "ask", "baseline", "doubt"):
+            if getattr(self, name).shape != (n,):
+                raise ShapeError(name, f"of shape ({n},)", getattr(self, name).shape)
+        if (np.diff(self.exchange_ns) < 0).any():
+            raise ShapeError("exchange_ns", "non-decreasing", "a step back")
+
+    @property
+    def usable(self) -> NDArray[np.bool_]:
+        """Return which rows have a trustworthy label and trustworthy features."""
+        usable: NDArray[np.bool_] = (self.doubt == 0) & np.isfinite(self.return_bps) & np.isfinite(self.vol_return)
+        return usable
+
+    @property
+    def lost(self) -> dict[str, int]:
+        """Return how many rows are not usable, by cause."""
+        found = {STATES[code]: int((self.doubt == code).sum()) for code in np.unique(self.doubt) if code != 0}
+        return {**found, "no label": int(((self.doubt == 0) & ~self.usable).sum())}
+
+
+@dataclass(frozen=True)
+class Choices:
+    """What a run may choose."""
+
+    horizon_ns: int
+    n_folds: int = 5
+    expanding: bool = True
+    embargo_ns: int = 0
+    n_trees: int = booster.N_TREES
+    n_trials: int = 0  # parameter search; 0 takes `params` as they are
+    params: Mapping[str, Any] = field(default_factory=dict)
+    trade_share: float = 0.1  # of moments extreme enough to trade
+    block_ns: int = 10_000_000_000  # of time drawn together when bounds are estimated
+    seed: int = 0
+    num_threads: int = 1
+
+
+@dataclass(frozen=True)
+class FoldResult:
+    """One fold's sizes and out-of-sample metrics."""
+
+    number: int
+    fold: Fold
+    trained_rows: int
+    calibration: Platt
+    metrics: dict[str, float]
+    gain: dict[str, float]  # importance by feature
+
+
+@dataclass(frozen=True)
+class OutOfSample:
+    """What the folds said of rows they had not seen, in time order; `row` counts in `Examples`."""
+
+    row: Ints
+    fold: Ints
+    raw: Floats
+    probability: Floats
+    low: Floats  # trade at or below
+    high: Floats  # trade at or above
+
+
+@dataclass(frozen=True)
+class TrainingResult:
+    """A model and everything that is known of it."""
+
+    model: Booster
+    names: tuple[str, ...]
+    calibration: Platt
+    params: dict[str, Any]
+    choices: Choices
+    folds: list[FoldResult]
+    out_of_sample: OutOfSample
+    metrics: dict[str, float]  # pooled out of sample
+    auc: Interval
+    baseline_auc: Interval
+    auc_gain: Interval
+    trades: strategy.Trades
+    tiers: list[strategy.Tier]
+    latency_bps: dict[int, float]  # break-even at each latency
+    features: list[dict[str, Any]]  # name, gain, top20_share, psi; most important first
+    stability: float  # mean rank correlation of importances between folds
+    lost: dict[str, int]  # rows not used, by cause
+    test_start_ns: int
+    test_end_ns: int
+
+    @property
+    def text(self) -> str:
+        """Return the model as text: what `models.scorer.Scorer` reads."""
+        return booster.text(self.model)
+
+    @property
+    def n_trials(self) -> int:
+        """Return how many parameter sets were tried, the chosen one included."""
+        return max(1, self.choices.n_trials)
+
+
+def train(examples: Examples, choices: Choices) -> TrainingResult:
+    """Return the model of all usable rows, judged walk-forward on rows its like had not seen.
+
+    Parameters
+    ----------
+    examples : Examples
+        Rows in time order; what is not usable is left out and counted.
+    choices : Choices
+        Horizon, folds, trees, search and seed.  Same examples and choices: same result.
+
+    Raises
+    ------
+    TooLittleDataError
+        If a fold is left with too few rows to train on.
+
+    Notes
+    -----
+    Parameters are searched on the first fold's training span, which lies before every test
+    row.  Rows that did not move beyond the threshold train nothing, but are scored, count in
+    the rank correlation, and may be traded.
+    """
+    rows = np.flatnonzero(examples.usable)
+    needed = 20 * (choices.n_folds + 1)
+    if len(rows) < needed:
+        raise TooLittleDataError(f"training with {choices.n_folds} folds", needed, len(rows))
+    used = _take(examples, rows)
+    spans = np.column_stack([used.exchange_ns, used.label_end_ns])
+    splits = WalkForward(choices.n_folds, choices.expanding, embargo_ns=choices.embargo_ns).folds(spans)
+    params = dict(choices.params)
+    if choices.n_trials:
+        first = _learnable(used, splits[0].train)
+        y, weight = _targets(used, first)
+        params |= search(
+            used.x[first], y, used.names, spans[first],
+            n_trials=choices.n_trials, weight=weight, embargo_ns=choices.embargo_ns,
+            n_trees=choices.n_trees, seed=choices.seed, num_threads=choices.num_threads,
+        ).params  # fmt: skip
+    found, parts = [], []
+    for number, fold in enumerate(splits):
+        result, part = _run_fold(used, spans, number, fold, params, choices)
+        found.append(result)
+        parts.append(part)
+    seen = OutOfSample(*(np.concatenate(column) for column in zip(*parts, strict=True)))
+    tested = _take(used, seen.row)
+    moved = tested.direction != 0
+    (sure, naive), gain = auc_intervals(
+        tested.direction[moved] > 0, [seen.probability[moved], np.nan_to_num(tested.baseline[moved])],
+        tested.exchange_ns[moved], choices.block_ns, seed=choices.seed,
+    )  # fmt: skip
+    trades = {
+        latency: strategy.trade(
+            tested.exchange_ns, seen.probability, tested.bid, tested.ask, seen.low, seen.high, choices.horizon_ns, latency
+        )
+        for latency in strategy.LATENCY_TIERS_NS
+    }
+    elapsed_s = float(tested.exchange_ns[-1] - tested.exchange_ns[0]) * 1e-9
+    everything = _learnable(used, np.arange(len(rows)))
+    model = _fit(used, everything, params, choices)
+    lost = {**examples.lost, "flat": int((used.direction == 0).sum())}
+    lost |= {"purged": sum(f.purged for f in splits), "embargoed": sum(f.embargoed for f in splits)}
+    return TrainingResult(
+        model=model,
+        names=examples.names,
+        calibration=fit_platt(seen.raw[moved], (tested.direction[moved] > 0).astype(np.float64)),
+        params={**booster.DEFAULTS, **params},
+        choices=choices,
+        folds=found,
+        out_of_sample=replace(seen, row=rows[seen.row]),
+        metrics={
+            **evaluate(tested.direction, seen.probability, tested.baseline, tested.return_bps),
+            "break_even_bps": strategy.break_even_bps(trades[0]),
+            "spread_bps": float(trades[0].spread_bps.mean()) if len(trades[0].spread_bps) else float("nan"),
+            "trades": float(len(trades[0].side)),
+        },
+        auc=sure,
+        baseline_auc=naive,
+        auc_gain=gain,
+        trades=trades[0],
+        tiers=strategy.tiers(trades[0], choices.block_ns, elapsed_s, max(1, choices.n_trials)),
+        latency_bps={latency: strategy.break_even_bps(made) for latency, made in trades.items()},
+        features=_features(used, found, splits[-1], booster.importance(model)),
+        stability=_stability(found),
+        lost=lost,
+        test_start_ns=splits[0].test_start_ns,
+        test_end_ns=splits[-1].test_end_ns,
+    )
+
+
+def shuffled(examples: Examples, seed: int = 0) -> Examples:
+    """Return the examples with what happened dealt out anew among usable rows: nothing is left to learn."""
+    rows = np.flatnonzero(examples.usable)
+    dealt = np.random.default_rng(seed).permutation(rows)
+    changed = {}
+    for name in ("direction", "vol_return", "return_bps"):
+        changed[name] = getattr(examples, name).copy()
+        changed[name][rows] = getattr(examples, name)[dealt]
+    return replace(examples, **changed)
+
+
+def _take(examples: Examples, rows: Ints) -> Examples:
+    columns = {name: value[rows] for name, value in vars(examples).items() if name != "names"}
+    return Examples(names=examples.names, **columns)
+
+
+def _learnable(used: Examples, rows: Ints) -> Ints:
+    moved: Ints = rows[used.direction[rows] != 0]
+    return moved
+
+
+def _targets(used: Examples, rows: Ints) -> tuple[Floats, Floats | None]:
+    if not len(rows):
+        raise TooLittleDataError("training on rows that moved", 20, 0)
+    size = np.clip(used.vol_return[rows], *clip_limits(used.vol_return[rows]))
+    return (used.direction[rows] > 0).astype(np.float64), sample_weights(used.exchange_ns[rows], used.label_end_ns[rows], size)
+
+
+def _fit(used: Examples, rows: Ints, params: Mapping[str, Any], choices: Choices) -> Booster:
+    y, weight = _targets(used, rows)
+    return booster.train(
+        used.x[rows], y, used.names,
+        weight=weight, params=params, n_trees=choices.n_trees, seed=choices.seed, num_threads=choices.num_threads,
+    )  # fmt: skip
+
+
+def _run_fold(
+    used: Examples, spans: Ints, number: int, fold: Fold, params: Mapping[str, Any], choices: Choices
+) -> tuple[FoldResult, tuple[Any, ...]]:
+    past = _learnable(used, fold.train)
+    model = _fit(used, past, params, choices)
+    platt, low, high = _calibrate(used, spans, fold.train, params, choices)
+    raw = booster.score(model, used.x[fold.test])
+    probability = platt(raw)
+    trades = strategy.trade(
+        used.exchange_ns[fold.test], probability, used.bid[fold.test], used.ask[fold.test], low, high, choices.horizon_ns
+    )
+    metrics = evaluate(used.direction[fold.test], probability, used.baseline[fold.test], used.return_bps[fold.test])
+    metrics |= {"break_even_bps": strategy.break_even_bps(trades), "trades": float(len(trades.side))}
+    size = len(fold.test)
+    part = (fold.test, np.full(size, number), raw, probability, np.full(size, low), np.full(size, high))
+    return FoldResult(number, fold, len(past), platt, metrics, booster.importance(model)), part
+
+
+def _calibrate(used: Examples, spans: Ints, rows: Ints, params: Mapping[str, Any], choices: Choices) -> tuple[Platt, float, float]:
+    """Return calibration and trading limits from inner folds of a training span."""
+    raw = np.full(len(rows), np.nan)
+    if len(rows) >= 3:
+        for inner in PurgedKFold(3, choices.embargo_ns).folds(spans[rows]):
+            past = _learnable(used, rows[inner.train])
+            if len(np.unique(used.direction[past])) == 2:
+                raw[inner.test] = booster.score(_fit(used, past, params, choices), used.x[rows[inner.test]])
+    known = np.isfinite(raw)
+    judged = known & (used.direction[rows] != 0)
+    platt = fit_platt(raw[judged], (used.direction[rows][judged] > 0).astype(np.float64))
+    return platt, *strategy.entry_limits(platt(raw[known]), choices.trade_share)
+
+
+def _features(used: Examples, folds: list[FoldResult], last: Fold, gain: dict[str, float]) -> list[dict[str, Any]]:
+    tops = [set(list(result.gain)[:20]) for result in folds]
+    place = {name: i for i, name in enumerate(used.names)}
+    return [
+        {
+            "name": name,
+            "gain": share,
+            "top20_share": sum(name in top for top in tops) / len(tops),
+            "psi": population_stability(used.x[last.train, place[name]], used.x[last.test, place[name]]),
+        }
+        for name, share in gain.items()
+    ]
+
+
+def _stability(folds: list[FoldResult]) -> float:
+    names = list(folds[0].gain)
+    columns = [[result.gain[name] for name in names] for result in folds]
+    with np.errstate(invalid="ignore"):
+        pairs = [spearmanr(a, b).statistic for i, a in enumerate(columns) for b in columns[i + 1 :] if np.ptp(a) > 0 and np.ptp(b) > 0]
+    return float(np.mean(pairs)) if pairs else float("nan")
