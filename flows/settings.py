@@ -66,7 +66,7 @@ class Settings(BaseSettings):
         streams: dict[str, tuple[str, ...]] = {}
         for entry in filter(None, (part.strip() for part in given.split(","))):
             venue, separator, symbol = entry.partition(":")
-            if not separator or not symbol:
+            if not (venue and separator and symbol):
                 raise ValueError(f"streams must read venue:SYMBOL,venue:SYMBOL, received {entry!r}")
             streams[venue] = (*streams.get(venue, ()), symbol)
         return streams

@@ -4,7 +4,7 @@ from prefect import flow
 
 from flows.settings import Settings
 from tasks import monitor
-from tasks.compact import compact
+from tasks.compact import compact_lake
 from warehouse.lake import Lake
 
 
@@ -12,6 +12,6 @@ from warehouse.lake import Lake
 def upkeep() -> None:
     """Merge small files, drop what no reader and no model needs, publish the catalog."""
     lake = Lake(Settings().lake)
-    rows = compact(lake)
-    monitor.table("upkeep", rows, "files and bytes by table")
+    rows = compact_lake(lake)
+    monitor.table("upkeep", rows, "files merged and deleted by table")
     monitor.flush()

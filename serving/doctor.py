@@ -1,6 +1,7 @@
 """`tidebook doctor`: what is installed, reachable and writable, and how big the lake is."""
 
 import json
+import os
 import shutil
 import sys
 import tomllib
@@ -83,10 +84,10 @@ def installed() -> Iterator[Check]:
         try:
             found = version(needed.name)
         except PackageNotFoundError:
-            yield Check(needed.name, False, True, f"not installed, needs {needed.specifier}")
+            yield Check(needed.name, False, True, f"not installed, needs {line.removeprefix(needed.name)}")
             continue
-        yield Check(needed.name, needed.specifier.contains(found, prereleases=True), True, f"{found}, needs {needed.specifier}")
-    client = shutil.which("duckdb")
+        yield Check(needed.name, needed.specifier.contains(found, prereleases=True), True, f"{found}, needs {line.removeprefix(needed.name)}")
+    client = shutil.which("duckdb") or shutil.which("duckdb", path=os.path.dirname(sys.executable))
     yield Check("duckdb command line", client is not None, False, client or "not on the path: opens warehouse.duckdb outside Python")
 
 
@@ -94,16 +95,14 @@ def storage(settings: Settings) -> Iterator[Check]:
     """Yield whether the lake can be written, how big it is and how much room it has."""
     try:
         lake = Lake(settings.lake)
-        probe = settings.lake / ".writable"
-        probe.write_bytes(b"")
-        probe.unlink()
-    except (OSError, WarehouseError) as error:
-        yield Check("lake", False, True, f"{settings.lake} is not writable: {error}")
+        lake.check_writable()
+    except WarehouseError as error:
+        yield Check("lake", False, True, str(error))
         return
     yield Check("lake", True, True, str(settings.lake))
-    size = lake.size()
-    held = ", ".join(f"{name} {_bytes(count)}" for name, count in size.items() if count)
-    yield Check("lake size", True, False, f"{_bytes(sum(size.values()))}{': ' if held else ''}{held}; {len(lake.streams())} streams")
+    yield Check("lake size", True, False, f"{_bytes(lake.size())} in {len(lake.streams())} streams")
+    damaged = lake.damaged()
+    yield Check("write-ahead log", not damaged, False, f"set aside as damaged: {', '.join(map(str, damaged))}" if damaged else "no damage found")
     free = shutil.disk_usage(settings.lake).free
     yield Check("room on disk", free > FREE_BYTES, True, f"{_bytes(free)} free")
 
