@@ -60,9 +60,9 @@ def known(error: BaseException) -> bool:
     from models.errors import ModelError
     from tasks.replay import CaptureError
     from tasks.venues.errors import VenueError
-    from warehouse.errors import LakeError
+    from warehouse.errors import WarehouseError
 
-    return isinstance(error, (ModelError, CaptureError, VenueError, LakeError))
+    return isinstance(error, (ModelError, CaptureError, VenueError, WarehouseError))
 
 
 @app.command()

@@ -10,7 +10,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -24,6 +24,7 @@ from warehouse.raw import RawWriter
 from warehouse.schema import OK, START, row_dtype
 
 COMMIT_S, SEAL_S = 1.0, 30.0
+RECORDED = ("l2_snapshots", "trades", "coverage_changes", "unreadable")
 PENDING = 200_000  # rows that may wait for a commit before reading stops: back-pressure, not loss
 PREDICTION = row_dtype("predictions")
 Frames = AsyncIterator[tuple[str, int, bytes]]
@@ -88,16 +89,17 @@ class Recorder:
 
     def _open(self, raw_symbol: str) -> "_Stream":
         symbol = canonical_symbol(self.venue, raw_symbol)
-        session = self.writer.session(self.venue, symbol, self.session_id)
+        tables = RECORDED if self._model is None else (*RECORDED, "predictions")
+        session = self.writer.session(self.venue, symbol, self.session_id, tables)
         base: Mapping[str, int] = {**session.base, "event": session.base_event_seq}
         adapter = Binance(self.venue, raw_symbol, base, session.since_ns)
         raw = RawWriter(self.lake.root, self.venue, symbol) if self._keep_raw else None
-        return _Stream(adapter, Features(), raw, int(session.base.get("predictions", 0)))
+        return _Stream(adapter, Features(), raw, session.append, int(session.base.get("predictions", 0)))
 
     def take(self, raw_symbol: str, receive_ns: int, frame: bytes) -> None:
         """Fold one frame: the hot path.  Allocates no task, opens no file, waits for nobody."""
         stream = self.streams.get(raw_symbol) or self.stream(raw_symbol)
-        adapter, writer = stream.adapter, self.writer
+        adapter, append = stream.adapter, stream.append
         self.totals.frames += 1
         if stream.raw is not None:
             stream.raw.write(receive_ns, frame)
@@ -106,18 +108,18 @@ class Recorder:
                 continue
             self._pending += 1
             if event == BOOK:
-                writer.append("l2_snapshots", self.venue, adapter.symbol, adapter.row)
+                append("l2_snapshots", adapter.row)
                 if self._model is not None:
                     self._score(stream, receive_ns)
             elif event == TRADE:
-                writer.append("trades", self.venue, adapter.symbol, adapter.trade)
+                append("trades", adapter.trade)
                 if self._model is not None:
                     stream.features.trade(adapter.trade)
             elif event == CHANGE:
-                writer.append("coverage_changes", self.venue, adapter.symbol, adapter.change)
+                append("coverage_changes", adapter.change)
                 stream.features.change(adapter.change)
             elif event == UNREADABLE:
-                writer.append("unreadable", self.venue, adapter.symbol, [adapter.unreadable])
+                append("unreadable", [adapter.unreadable])
 
     def _score(self, stream: "_Stream", receive_ns: int) -> None:
         features = stream.features.book(stream.adapter.row)
@@ -130,7 +132,7 @@ class Recorder:
         stream.prediction_seq += 1
         if self._clock is not None:
             out["latency_ns"] = self._clock() - receive_ns
-        self.writer.append("predictions", self.venue, stream.adapter.symbol, out)
+        stream.append("predictions", out)
 
     def commit(self) -> int:
         """Acknowledge everything folded so far; on a full disk nothing is acknowledged and nothing lost."""
@@ -177,6 +179,7 @@ class _Stream:
     adapter: Binance
     features: Features
     raw: RawWriter | None
+    append: Callable[[str, Any], int]
     prediction_seq: int
     prediction: np.ndarray = field(default_factory=lambda: np.zeros(1, PREDICTION))
 
