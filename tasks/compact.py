@@ -6,7 +6,7 @@ from warehouse.lake import Lake
 
 
 def compact(lake: Lake) -> list[dict[str, str | int]]:
-    """Merge small files, delete what no version in use needs, publish the catalog.
+    """Merge small files, publish the catalog, delete what no version in use needs.
 
     Returns
     -------
@@ -14,8 +14,8 @@ def compact(lake: Lake) -> list[dict[str, str | int]]:
         `table`, `merged` and `deleted` files, of the tables in which there were any.
     """
     merged = lake.compact()
+    lake.publish()  # before files go, so that the newest catalog never lists one that is gone
     deleted = lake.vacuum()
-    lake.publish()
     return [{"table": table, "merged": merged[table], "deleted": deleted[table]} for table in merged if merged[table] or deleted[table]]
 
 

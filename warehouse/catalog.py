@@ -118,14 +118,11 @@ def _create(connection: duckdb.DuckDBPyConnection, layout: Layout, snapshot: Sna
         connection.execute(f"CREATE TABLE {name} AS SELECT * FROM arriving")
         connection.unregister("arriving")
         sources.append(f"SELECT * FROM {name}")
-    union = " UNION ALL BY NAME ".join([*sources] or [empty])
+    union = " UNION ALL BY NAME ".join(sources or [empty])
     first = ", ".join(name for name, _ in columns)
     times = "".join(f", make_timestamp({ns} // 1000) AS {time}" for ns, time in _TIMES if ns in TABLES[table].names)
-    rest = f"* EXCLUDE ({first})"
-    extra = TABLES[table].open_kind is not None and sources
-    connection.execute(
-        f"CREATE VIEW {table} AS SELECT {first}{times}{', ' + rest if extra and _has_extra(connection, union, columns) else ''} FROM ({union})"
-    )
+    further = f", * EXCLUDE ({first})" if sources and TABLES[table].open_kind and _has_extra(connection, union, columns) else ""
+    connection.execute(f"CREATE VIEW {table} AS SELECT {first}{times}{further} FROM ({union})")
 
 
 def _has_extra(connection: duckdb.DuckDBPyConnection, union: str, columns: list[tuple[str, str]]) -> bool:

@@ -16,7 +16,7 @@ WarehouseError
 """
 
 import errno
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -43,7 +43,7 @@ class LakeFullError(WarehouseError):
     """The disk is full.  Nothing acknowledged is lost; what was pending stays pending."""
 
     def __init__(self, path: Path, reason: str) -> None:
-        super().__init__(f"no space left to write {path}: {reason}; acknowledged rows are safe, free some space and go on")
+        super().__init__(f"no space left to write {path}: {reason}; acknowledged rows are safe, free some and go on")
         self.path = path
         self.reason = reason
 
@@ -124,6 +124,15 @@ class VersionGoneError(WarehouseError):
         self.table, self.version, self.newest = table, version, newest
 
 
+class InvalidRowsError(WarehouseError):
+    """Rows of one partition that break what the table promises: rule to number of rows."""
+
+    def __init__(self, venue: str, symbol: str, day: str, violations: Mapping[str, int]) -> None:
+        self.venue, self.symbol, self.day, self.violations = venue, symbol, day, dict(violations)
+        broken = ", ".join(f"{rule}: {count}" for rule, count in self.violations.items())
+        super().__init__(f"{venue} {symbol} {day} must break no rule, rows that do: {broken}")
+
+
 class SqlError(WarehouseError):
     """A query that DuckDB refused, with its words."""
 
@@ -142,7 +151,7 @@ def writing(path: Path) -> Iterator[None]:
     ...     raise OSError(errno.ENOSPC, "No space left on device")
     Traceback (most recent call last):
     ...
-    warehouse.errors.LakeFullError: no space left to write lake: No space left on device; acknowledged rows are safe, free some space and go on
+    warehouse.errors.LakeFullError: no space left to write lake: No space left on device; acknowledged rows are safe, free some and go on
     """
     try:
         yield

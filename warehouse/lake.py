@@ -191,7 +191,7 @@ class Lake:
     def watermark(self, table: str, venue: str, symbol: str) -> int:
         """Return the highest acknowledged `seq` of a stream, -1 if there is no row."""
         table_of(table)
-        return read.high(self._layout, table, venue, symbol)[0]
+        return read.high(self._layout, table, venue, symbol).seq
 
     def size(self) -> int:
         """Return the bytes of all files of the lake."""
@@ -207,6 +207,15 @@ class Lake:
     def damaged(self) -> list[Path]:
         """Return write-ahead segments that were set aside because bytes in them had changed."""
         return sorted(self.root.glob("wal/*/*/*.damaged"))
+
+    def save_state(self, key: str, content: bytes) -> None:
+        """Remember what a fold knows, under a key like `features-3/binance_spot/BTC-USDT/2026-01-01`."""
+        self._layout.save(self._layout.state(key), content)
+
+    def load_state(self, key: str) -> bytes | None:
+        """Return what was remembered under a key, or None."""
+        path = self._layout.state(key)
+        return path.read_bytes() if path.is_file() else None
 
     # Upkeep
 

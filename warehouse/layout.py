@@ -19,8 +19,9 @@ from warehouse.columns import table_of
 from warehouse.delta import Log
 from warehouse.errors import LakeNotWritableError, UnknownStreamError, writing
 from warehouse.schema import TABLES
+from warehouse.wal import sync_folder
 
-_FOLDERS = ("wal", "tables", "sessions", "pins", "locks", "tmp", "raw")
+_FOLDERS = ("wal", "tables", "sessions", "pins", "state", "locks", "tmp", "raw")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.\-]*")
 _ABANDONED_S = 3600.0
 
@@ -66,6 +67,27 @@ class Layout:
         if not _NAME.fullmatch(name):
             raise ValueError(f"the name of a pin must be letters, digits, '_', '-' or '.', received {name!r}")
         return self.root / "pins" / f"{name}.json"
+
+    def state(self, key: str) -> Path:
+        """Return the file of a remembered state; `/` in a key makes folders."""
+        if not all(_NAME.fullmatch(part) for part in key.split("/")):
+            raise ValueError(f"a key must be names of letters, digits, '_', '-' or '.' with '/' between, received {key!r}")
+        return self.root / "state" / key
+
+    def save(self, path: Path, content: bytes) -> None:
+        """Write a small file durably and in one step: it is there as it was or as it is."""
+        temporary = self.temporary()
+        with writing(path):
+            try:
+                path.parent.mkdir(parents=True, exist_ok=True)
+                with open(temporary, "wb") as file:
+                    file.write(content)
+                    file.flush()
+                    os.fsync(file.fileno())
+                os.replace(temporary, path)
+                sync_folder(path.parent)
+            finally:
+                temporary.unlink(missing_ok=True)
 
     def temporary(self, suffix: str = ".tmp") -> Path:
         """Return a path that nobody else uses, on the same disk as the tables; never a name that a glob for Parquet finds."""

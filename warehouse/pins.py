@@ -6,7 +6,6 @@ forgotten the version, and it needs no particular engine to be read.
 
 import hashlib
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,6 @@ from typing import Any
 from warehouse.delta import DataFile, Snapshot
 from warehouse.errors import VersionGoneError, writing
 from warehouse.layout import Layout
-from warehouse.wal import sync_folder
 
 
 def pin(layout: Layout, versions: Mapping[str, int], name: str) -> Path:
@@ -24,14 +22,7 @@ def pin(layout: Layout, versions: Mapping[str, int], name: str) -> Path:
         snapshot = snapshot_of(layout, table, version)
         tables[table] = {"version": snapshot.version, "files": [_entry(layout, table, file) for file in snapshot.files]}
     path = layout.pin(name)
-    temporary = layout.temporary()
-    with writing(path):
-        with open(temporary, "w") as file:
-            json.dump({"name": name, "tables": tables}, file, indent=1)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-        sync_folder(path.parent)
+    layout.save(path, json.dumps({"name": name, "tables": tables}, indent=1).encode())
     return path
 
 

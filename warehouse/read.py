@@ -1,6 +1,7 @@
 """The reading side for Python: a table as of now, the unsealed tail included, or as of a version."""
 
 from collections.abc import Iterable, Sequence
+from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -21,14 +22,29 @@ _KEY = pa.dictionary(pa.int32(), pa.string())
 _ATTEMPTS = 5
 
 
-def high(layout: Layout, table: str, venue: str, symbol: str) -> tuple[int, int]:
-    """Return the highest `seq` and `event_seq` acknowledged in one table of a stream, -1 if there is no row."""
+class High(NamedTuple):
+    """How far one table of a stream has come; -1, and 0 for the time, if it has no row."""
+
+    seq: int
+    event_seq: int
+    exchange_ns: int
+
+
+def high(layout: Layout, table: str, venue: str, symbol: str) -> High:
+    """Return the highest `seq`, `event_seq` and `exchange_ns` acknowledged in one table of a stream."""
     parts = wal_tail(layout.wal(venue, symbol), table)
     snapshot = layout.log(table).snapshot()
     files = snapshot.of(venue, symbol)
-    seq = [snapshot.watermark(venue, symbol), *(file.bound("seq")[1] for file in files), *(part.hi for part in parts)]
-    event_seq = [-1, *(file.bound("event_seq")[1] for file in files), *(part.event_hi for part in parts)]
-    return max(seq), max(event_seq)
+    clock = time_column(table) == "exchange_ns"
+    return High(
+        max([snapshot.watermark(venue, symbol), *(file.bound("seq")[1] for file in files), *(part.hi for part in parts)]),
+        max([-1, *(file.bound("event_seq")[1] for file in files), *(part.event_hi for part in parts)]),
+        max([0, *(file.bound("exchange_ns", 0)[1] for file in files), *(_last_ns(part.batch) for part in parts if clock)]),
+    )
+
+
+def _last_ns(batch: pa.RecordBatch) -> int:
+    return int(batch["exchange_ns"].to_numpy().max())
 
 
 def current(

@@ -10,7 +10,6 @@ import os
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -31,7 +30,7 @@ from warehouse.layout import Layout
 from warehouse.read import high
 from warehouse.schema import TABLES
 from warehouse.seal import recover, seal
-from warehouse.wal import Part, Segment, encode, sync_folder
+from warehouse.wal import Part, Segment, encode
 
 _FIRST_ROWS = 256
 _SEGMENT_BYTES = 64 << 20  # a segment beyond this is followed by a new one, so that a backlog can be sealed in pieces
@@ -47,6 +46,8 @@ class Session:
         Table to the `seq` of this session's first row; the same after every restart under the same id.
     base_event_seq : int
         `event_seq` of this session's first event, likewise.
+    since_ns : int
+        `exchange_ns` of the last row before this session, likewise; 0 if there was none.
     resume : dict
         Table to the highest `seq` acknowledged so far, -1 if none.  Rows up to it are skipped when appended again.
     """
@@ -56,6 +57,7 @@ class Session:
     session_id: str
     base: dict[str, int]
     base_event_seq: int
+    since_ns: int
     resume: dict[str, int]
     _buffers: "dict[str, _Records | _Text]" = field(repr=False, compare=False, default_factory=dict)
 
@@ -433,13 +435,14 @@ class Writer:
             entries = json.loads(path.read_text()) if path.exists() else []
             found = next((i for i, entry in enumerate(entries) if entry["session_id"] == session_id), len(entries))
             if found == len(entries):
-                entries.append({"session_id": session_id, "base_event_seq": max(event for _, event in highs.values()) + 1, "base": {}})
+                event_seq, since_ns = max(far.event_seq for far in highs.values()), max(far.exchange_ns for far in highs.values())
+                entries.append({"session_id": session_id, "base_event_seq": event_seq + 1, "since_ns": since_ns, "base": {}})
             entry = entries[found]
             for table in tables:
-                entry["base"].setdefault(table, highs[table][0] + 1)
-            _write_json(self._layout, path, entries)
+                entry["base"].setdefault(table, highs[table].seq + 1)
+            self._layout.save(path, json.dumps(entries).encode())
         for table in tables:
-            order = _Order(venue, symbol, table, highs[table][0] + 1)
+            order = _Order(venue, symbol, table, highs[table].seq + 1)
             order.session_id = session_id
             order.end = next((later["base"][table] for later in entries[found + 1 :] if table in later["base"]), None)
             stream.buffers[table] = _Records(order) if is_packed(table) else _Text(order)
@@ -449,19 +452,8 @@ class Writer:
             session_id,
             {table: entry["base"][table] for table in tables},
             entry["base_event_seq"],
-            {table: highs[table][0] for table in tables},
+            entry["since_ns"],
+            {table: highs[table].seq for table in tables},
             stream.buffers,
         )
         return stream.session
-
-
-def _write_json(layout: Layout, path: Path, value: object) -> None:
-    temporary = layout.temporary()
-    with writing(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with open(temporary, "w") as file:
-            json.dump(value, file)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-        sync_folder(path.parent)
