@@ -214,11 +214,9 @@ class Registry:
 @contextlib.contextmanager
 def _at(uri: str) -> Iterator[None]:
     """Let MLflow's fluent calls, which know one global store, use this one."""
-    before = mlflow.get_tracking_uri(), mlflow.get_registry_uri()
-    mlflow.set_tracking_uri(uri)
-    mlflow.set_registry_uri(uri)
+    before = mlflow.get_tracking_uri()
+    mlflow.set_tracking_uri(uri)  # the registry follows it
     try:
         yield
     finally:
-        mlflow.set_tracking_uri(before[0])
-        mlflow.set_registry_uri(before[1])
+        mlflow.set_tracking_uri(before)
