@@ -49,11 +49,13 @@ def pr_auc(y: Any, score: Floats) -> float:
     >>> round(pr_auc(np.array([0, 0, 1, 1]), np.array([0.1, 0.4, 0.35, 0.8])), 4)
     0.8333
     """
+    if not len(score):
+        return float("nan")
     order = np.argsort(-score, kind="stable")
     hits = np.cumsum(np.asarray(y)[order] == 1)
     last_of_tie = np.append(np.diff(score[order]) != 0, True)
     hits, taken = hits[last_of_tie], np.flatnonzero(last_of_tie) + 1
-    if not len(hits) or not hits[-1]:
+    if not hits[-1]:
         return float("nan")
     recall_step = np.diff(np.concatenate([[0], hits])) / hits[-1]
     return float(recall_step @ (hits / taken))
