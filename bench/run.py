@@ -48,7 +48,13 @@ def pin(core: int) -> None:
         os.sched_setaffinity(0, {core})
 
 
-def measure(files: list[Path], venue: str, core: int, rounds: int, wanted: list[str], say: Callable[[str], None]) -> list:
+def unpin() -> None:
+    """Let this process and its children run on every core again."""
+    if hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, range(os.cpu_count() or 1))
+
+
+def measure(files: list[Path], venue: str, core: int, rounds: int, minutes: float, wanted: list[str], say: Callable[[str], None]) -> list:
     """Run the wanted sections in order."""
     results: list = []
     if "books" in wanted:
@@ -57,7 +63,7 @@ def measure(files: list[Path], venue: str, core: int, rounds: int, wanted: list[
         say("books: ours and the peers in turn")
         results += books.measure(core, venue, files, rounds)
     pin(core)
-    if {"features", "scorer", "wire"} & set(wanted):
+    if set(wanted) - {"books"}:
         import events
         import features
         import scoring
@@ -77,6 +83,12 @@ def measure(files: list[Path], venue: str, core: int, rounds: int, wanted: list[
         if "wire" in wanted:
             say("wire to score")
             results += wire.measure(capture, booster, columns, rounds)
+        if "memory" in wanted:
+            import memory
+
+            say(f"memory: {minutes:g} minutes of a simulated market at full speed")
+            unpin()
+            results += memory.measure(booster.model_to_string(), minutes)
     return results
 
 
@@ -86,6 +98,7 @@ def main() -> int:
     parser.add_argument("capture", nargs="*", type=Path)
     parser.add_argument("--venue", help="default: as the capture's name begins")
     parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--minutes", type=float, default=60.0, help="market time of the memory section")
     parser.add_argument("--only", default=",".join(SECTIONS), help="sections, separated by commas: " + ", ".join(SECTIONS))
     parser.add_argument("--core", type=int, default=(os.cpu_count() or 1) - 1)
     parser.add_argument("--no-install", action="store_true", help="use the peers that are there")
@@ -106,7 +119,7 @@ def main() -> int:
         files = choose_capture(given.capture, Path(scratch))
         venue = given.venue or venue_of(files)
         say = lambda text: console.print(f"[dim]{text} ...[/]")  # noqa: E731
-        results = measure(files, venue, given.core, given.rounds, wanted, say)
+        results = measure(files, venue, given.core, given.rounds, given.minutes, wanted, say)
     show(results, console)
     write(results, given.out, capture=[path.name for path in files], venue=venue, rounds=given.rounds)
     wrong = [result for result in results if result.kept is False or "WRONG" in result.note]

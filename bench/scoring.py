@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import lightgbm
 import numpy as np
-from contest import quantiles
+from contest import quantiles, typical
 from results import Result
 
 from models.scorer import Scorer
@@ -58,13 +58,13 @@ def measure(booster: lightgbm.Booster, matrix: np.ndarray, rounds: int) -> list[
     truth = booster.predict(matrix, raw_score=True, num_threads=1)
     exact = np.array_equal(truth, scorer.batch(matrix)[:, 0])
     exact = exact and all(scorer.raw(row) == want for row, want in zip(rows, truth[-len(rows) :], strict=True))
-    times: dict[str, list[int]] = {name: [] for name in calls}
+    times: dict[str, list[dict[str, float]]] = {name: [] for name in calls}
     for turn in range(rounds + 1):
         for name, call in calls.items():
             found = _times(call, rows)
             if turn:
-                times[name] += found
-    tails = {name: quantiles(found) for name, found in times.items()}
+                times[name].append(quantiles(found))
+    tails = {name: typical(found) for name, found in times.items()}
     own, results = tails["tidebook"], []
     for name, tail in tails.items():
         note = f"p99 {tail['p99_us']:.1f} us"
@@ -75,9 +75,9 @@ def measure(booster: lightgbm.Booster, matrix: np.ndarray, rounds: int) -> list[
     seconds: dict[str, list[float]] = {name: [] for name in batches}
     for _ in range(rounds):
         for name, call in batches.items():
-            start = time.perf_counter()
+            start = time.process_time()
             call(matrix)
-            seconds[name].append(time.perf_counter() - start)
+            seconds[name].append(time.process_time() - start)
     medians = {name: statistics.median(found) / len(matrix) * 1e6 for name, found in seconds.items()}
     for name, median in medians.items():
         results.append(Result(TITLE, name, f"in batch, {len(matrix):,} rows", median, "us a row", median / medians["tidebook"]))

@@ -20,6 +20,7 @@ import gzip
 import hashlib
 import json
 import os
+import statistics
 import struct
 import sys
 import time
@@ -94,6 +95,11 @@ def quantiles(times_ns: Iterable[int]) -> dict[str, float]:
     ordered = sorted(times_ns)
     at = {"p50_us": 0.5, "p90_us": 0.9, "p99_us": 0.99, "max_us": 1.0}
     return {name: ordered[min(len(ordered) - 1, int(q * len(ordered)))] / 1e3 for name, q in at.items()}
+
+
+def typical(rounds: list[dict[str, float]]) -> dict[str, float]:
+    """Return the median over rounds of each quantile, so that one disturbed round does not speak for all."""
+    return {name: statistics.median(found[name] for found in rounds) for name in rounds[0]}
 
 
 def _one_by_one(contestant: Contestant, frames: list[Frame]) -> dict[str, float]:
