@@ -23,7 +23,7 @@ import numpy as np
 
 from tasks.venues import binance_kernel as kernel
 from tasks.venues.book import new_book, wider
-from tasks.venues.errors import UnknownVenueError, UnreadableFrameError, WrongVenueError
+from tasks.venues.errors import UnknownVenueError, UnreadableFrameError, WidePriceError, WrongVenueError
 from tasks.venues.events import BOOK, CHANGE, CHANGE_ROW, QUOTE, TRADE, UNREADABLE
 from tasks.venues.json_frame import read_json
 from warehouse.schema import CROSSED, GAP, OK, RESYNC, STALE, START
@@ -97,7 +97,9 @@ class Binance:
     61837.63 -1
     """
 
-    def __init__(self, venue: str, raw_symbol: str, base: Mapping[str, int] = MappingProxyType({}), since_ns: int = 0, stale_s: float = 30.0):
+    def __init__(
+        self, venue: str, raw_symbol: str, base: Mapping[str, int] = MappingProxyType({}), since_ns: int = 0, stale_s: float = 30.0
+    ):
         if venue not in VENUES:
             raise UnknownVenueError(venue, VENUES)
         if (venue == "binance_coinm") != bool(re.fullmatch(r".+USD_(PERP|\d{6})", raw_symbol.upper())):
@@ -184,24 +186,36 @@ class Binance:
                 self._rare_counts["stray"] += 1
                 yield from self._keep(UnreadableFrameError(f"a frame of {self.raw_symbol}", frame), receive_ns)
             case kernel.VENUE:
-                found = "depth events with 'pu', as futures send" if self.venue == "binance_spot" else "depth events without 'pu', as spot sends"
-                raise WrongVenueError(self.venue, found)
+                found = "with 'pu', as futures send" if self.venue == "binance_spot" else "without 'pu', as spot sends"
+                if not self.counts["book_updates"]:
+                    raise WrongVenueError(self.venue, f"depth events {found}")
+                yield from self._keep(UnreadableFrameError(f"depth events of {self.venue}, not one {found}", frame), receive_ns)
 
     def _settled(self, code: int, frame: bytes, receive_ns: int) -> int:
         # Make room, precision or a finer tick until the kernel can fold the frame.
         book = self._book
-        kind, units, sizes = -1, book["msg"]["level_units"][0], book["msg"]["level_size"][0]
+        kind, dropped, units, sizes = -1, False, book["msg"]["level_units"][0], book["msg"]["level_size"][0]
         while code in (kernel.FINER, kernel.ROOM, kernel.RETICK, kernel.UNUSUAL):
             if code == kernel.FINER:
-                kernel.add_decimals(book, int(book["msg"]["finest"][0]))
+                # Zeros at the end may be more than fit; the JSON path tells what a price needs.
+                if not kernel.add_decimals(book, self._far, int(book["msg"]["finest"][0])):
+                    code = kernel.UNUSUAL
+                    continue
             elif code == kernel.ROOM:
                 self._far = wider(book, self._far)
             elif code == kernel.RETICK:
                 kernel.make_finer_tick(book, self._far, units, sizes)
             else:
-                kind, units, sizes, finest = read_json(frame, book)
-                if finest > book["decimals"][0]:
-                    kernel.add_decimals(book, finest)
+                try:
+                    kind, units, sizes, finest = read_json(frame, book)
+                except WidePriceError:
+                    if dropped or not kernel.drop_decimals(book):
+                        raise
+                    dropped = True
+                    continue
+                if finest > book["decimals"][0] and not book["msg"]["other_symbol"][0]:
+                    if not kernel.add_decimals(book, self._far, finest):
+                        raise UnreadableFrameError(f"prices that fit beside the book's, not of {finest} decimals", frame)
                     continue
             if kind < 0:
                 code = kernel.on_frame(frame, receive_ns, self._address)
@@ -209,18 +223,18 @@ class Binance:
                 code = kernel.on_levels(kind, receive_ns, book, self._far, units, sizes)
         return code
 
-    def _message_ns(self, receive_ns: int) -> int:
+    def _message_ns(self, untold_ns: int) -> int:
         msg = self._book["msg"]
         ms = int(msg["transact_ms"][0]) or int(msg["event_ms"][0])
-        return ms * 1_000_000 if ms else receive_ns
+        return ms * 1_000_000 if ms else untold_ns
 
     def _mark(self, state: int, exchange_ns: int, receive_ns: int, event_seq: int | None = None) -> Iterator[int]:
         change = self.change
         if event_seq is None:
             event_seq = int(self._book["event_seq"][0])
             self._book["event_seq"] += 1
-        change["exchange_ns"], change["receive_ns"], change["seq"], change["event_seq"] = exchange_ns, receive_ns, self._change_seq, event_seq
-        change["state"] = state
+        change["exchange_ns"], change["receive_ns"] = exchange_ns, receive_ns
+        change["seq"], change["event_seq"], change["state"] = self._change_seq, event_seq, state
         told = state == GAP
         change["expected_id"] = self._book["expected_id"] if told else 0
         change["received_id"] = self._book["received_id"] if told else 0
@@ -248,7 +262,7 @@ class Binance:
         # could not be known before the snapshot, and are stamped so.
         if self.state == GAP:
             self._rare_counts["resyncs"] += 1
-            yield from self._mark(RESYNC, self._message_ns(receive_ns), receive_ns)
+            yield from self._mark(RESYNC, self._message_ns(int(self._book["book_ns"][0])), receive_ns)
         waiting = list(self._buffer)
         self._buffer.clear()
         self.needs_snapshot = False
@@ -270,8 +284,8 @@ class Binance:
         self._rare_counts["trade_id_gaps"] += 1
         state, now = self.state, int(self.trade["exchange_ns"][0])
         yield from self._mark(GAP, now, receive_ns)
-        if state == OK:
-            yield from self._mark(OK, now, receive_ns)
+        if state != GAP:
+            yield from self._mark(state, now, receive_ns)
         kernel.number_trade(self._book)
         yield TRADE
 

@@ -3,15 +3,15 @@
 The rules themselves are told in `binance.py`; here they are applied, number by number.
 """
 
-import numpy as np
 from numba import njit
 
 from tasks.venues import scan as sc
-from tasks.venues.book import apply_levels, at_address, clear, is_crossed, load, needs_room, off_tick, read_out, retick
+from tasks.venues.book import apply_levels, at_address, clear, is_crossed, largest_units, load, needs_room, off_tick, read_out, retick
 from warehouse.schema import CROSSED, OK
 
 # What the kernel did with a frame.
-IGNORED, BOOKED, TRADED, QUOTED, OLD, WAIT, LOADED, GAPPED, ROOM, UNUSUAL, FINER, RETICK, STRAY, VENUE, TURN, TRADE_GAP, FIRST_TRADE = range(17)
+IGNORED, BOOKED, TRADED, QUOTED, OLD, WAIT, LOADED, GAPPED, ROOM = range(9)
+UNUSUAL, FINER, RETICK, STRAY, VENUE, TURN, TRADE_GAP, FIRST_TRADE = range(9, 17)
 JOINED, STALLED, CROSSING = 1, 2, 4  # why a book turned good or doubtful, as bits of `turn`
 
 
@@ -46,11 +46,10 @@ def _depth(book, far, receive_ns, units, sizes):
         book["received_id"] = received
         return GAPPED
     exchange_ns = (msg["transact_ms"] if msg["transact_ms"] else msg["event_ms"]) * 1_000_000
+    if needs_room(book, far, msg["n"][0] + msg["n"][1]):
+        return ROOM
     for side in range(2):
-        n = msg["n"][side]
-        if needs_room(book, far, n):
-            return ROOM
-        if off_tick(book, units[side], n):
+        if off_tick(book, units[side], msg["n"][side]):
             return RETICK
     for side in range(2):
         apply_levels(book, far, side, units[side], sizes[side], msg["n"][side])
@@ -93,9 +92,8 @@ def _snapshot(book, far, units, sizes):
     msg = book["msg"]
     if book["synced"] == 2:
         return IGNORED  # the book is whole; nobody asked
-    for side in range(2):
-        if needs_room(book, far, msg["n"][0] + msg["n"][1]):
-            return ROOM
+    if needs_room(book, far, msg["n"][0] + msg["n"][1]):
+        return ROOM
     clear(book, far)
     for side in range(2):
         tick = off_tick(book, units[side], msg["n"][side])
@@ -153,7 +151,8 @@ def _quote(book):
     for side in range(2):
         px = msg["units"][side] / sc.POW10[book["decimals"]]
         quote["px"][side] = px
-        quote["sz"][side] = msg["size"][side] if book["contract_usd"] == 0.0 else msg["size"][side] * book["contract_usd"] / px
+        inverse = book["contract_usd"] != 0.0 and px != 0.0  # the price of an empty side is told as 0
+        quote["sz"][side] = msg["size"][side] * book["contract_usd"] / px if inverse else msg["size"][side]
     return QUOTED
 
 
@@ -162,10 +161,10 @@ def on_message(kind, receive_ns, book, far, units, sizes):
     """Fold one decoded message, levels in `units` and `sizes`, into the book; return what it was."""
     if kind == sc.NOTHING or kind == sc.REFUSED:
         return IGNORED
-    if kind == sc.SNAPSHOT:
-        return _snapshot(book, far, units, sizes)
     if book["msg"]["other_symbol"]:
         return STRAY
+    if kind == sc.SNAPSHOT:
+        return _snapshot(book, far, units, sizes)
     if kind == sc.DEPTH:
         return _depth(book, far, receive_ns, units, sizes)
     if kind == sc.TRADE:
@@ -179,8 +178,8 @@ def on_frame(frame, receive_ns, address):
     book, far = at_address(address)
     state = book[0]
     msg = state["msg"]
-    kind, _ = sc.scan(frame, 0, state["decimals"], state["symbol"], msg)
-    if kind == sc.UNUSUAL:
+    kind, end = sc.scan(frame, 0, state["decimals"], state["symbol"], msg)
+    if kind == sc.UNUSUAL or end != len(frame):
         return UNUSUAL
     if kind == sc.FINER:
         return FINER
@@ -223,11 +222,28 @@ def make_finer_tick(book, far, units, sizes):
 
 
 @njit(cache=True)
-def add_decimals(book, decimals):
-    """Count prices in finer units from now on; ticks and levels stay where they are."""
+def drop_decimals(book):
+    """Count prices in the coarsest units that the tick allows; return whether that is coarser than now."""
     state = book[0]
-    factor = 1
+    before = state["decimals"]
+    while state["decimals"] and state["tick"] % 10 == 0:
+        state["tick"] //= 10
+        state["decimals"] -= 1
+    return state["decimals"] < before
+
+
+@njit(cache=True)
+def add_decimals(book, far, decimals):
+    """Count prices in finer units from now on; ticks and levels stay where they are.
+
+    Return False, and change nothing, where a price of the book would no longer fit a float.
+    """
+    state = book[0]
+    factor, largest = 1, largest_units(state, far)
     for _ in range(decimals - state["decimals"]):
         factor *= 10
+        if largest * factor >= sc.EXACT or state["tick"] * factor >= sc.EXACT:
+            return False
     state["tick"] *= factor
     state["decimals"] = decimals
+    return True

@@ -292,6 +292,21 @@ def apply_levels(book, far, side, units, sizes, n):
 
 
 @njit(cache=True)
+def largest_units(book, far):
+    """Return the highest price the book holds, in its units."""
+    most = 0
+    for side in range(2):
+        slot = _next_below(book["bits"][side], WINDOW - 1)
+        while slot >= 0:
+            most = max(most, abs(book["base"][side] + slot))
+            slot = _next_below(book["bits"][side], slot - 1)
+    for i in range(far.size):
+        if far[i]["used"]:
+            most = max(most, abs(far[i]["key"] >> 1))
+    return most * book["tick"]
+
+
+@njit(cache=True)
 def clear(book, far):
     """Forget all levels; the tick and the precision stay."""
     for side in range(2):

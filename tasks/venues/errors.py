@@ -2,6 +2,7 @@
 
 VenueError
 ├── UnreadableFrameError   the frame is kept and counted; the stream goes on
+│   └── WidePriceError     a price has more digits, in the units of the book, than a float holds
 ├── WrongVenueError        these frames are another venue's: nothing cures it
 ├── UnknownVenueError      no adapter of that name
 └── NoSnapshotError        depth events came, a snapshot never did: fetch one, or record it
@@ -19,6 +20,10 @@ class UnreadableFrameError(VenueError):
         self.expected = expected
         self.frame = frame
         super().__init__(f"expected {expected}, received {len(frame)} bytes: {frame[:80]!r}")
+
+
+class WidePriceError(UnreadableFrameError):
+    """A price that does not fit, perhaps only because the book counts in finer units than it needs."""
 
 
 class WrongVenueError(VenueError):

@@ -1,7 +1,5 @@
 """What an adapter says of a frame, and the record of a coverage change."""
 
-import numpy as np
-
 from warehouse.schema import row_dtype
 
 # Events, in the order of a frame.  The adapter's views hold the values until the next event.

@@ -1,14 +1,18 @@
 """Frames that the byte scanner would not read, through a JSON library, to the same numbers."""
 
-from decimal import Decimal, InvalidOperation
+import re
+from decimal import Decimal
 
 import msgspec
 import numpy as np
 
 from tasks.venues import scan as sc
-from tasks.venues.errors import UnreadableFrameError
+from tasks.venues.errors import UnreadableFrameError, WidePriceError
 
 _DECODE = msgspec.json.Decoder().decode
+_DECIMAL = re.compile(r"[0-9]+(\.[0-9]*)?([eE][+-]?[0-9]{1,3})?|\.[0-9]+([eE][+-]?[0-9]{1,3})?")
+_MOST = 18  # decimals of a price, as the scanner
+_LONGEST = 64  # digits of a number, more is no price
 _NAMES = {"depthUpdate": sc.DEPTH, "trade": sc.TRADE, "aggTrade": sc.TRADE, "bookTicker": sc.QUOTE}
 
 
@@ -28,41 +32,51 @@ def read_json(frame: bytes, book: np.ndarray) -> tuple[int, np.ndarray, np.ndarr
     ------
     UnreadableFrameError
         No JSON, or no message of the protocol.
+    WidePriceError
+        A price too long for the units that the book counts in.
     """
     try:
         data = _DECODE(frame)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise UnreadableFrameError(f"JSON ({error})", frame) from None
-    if isinstance(data, dict) and isinstance(data.get("data"), dict):
+    wrapped = isinstance(data, dict) and isinstance(data.get("data"), dict)
+    if wrapped:
         data = data["data"]
     if not isinstance(data, dict):
         raise UnreadableFrameError("a JSON object", frame)
     try:
-        return _read(data, book)
-    except (KeyError, TypeError, ValueError, InvalidOperation, OverflowError) as error:
+        return _read(data, book, wrapped)
+    except OverflowError as error:
+        raise WidePriceError(str(error), frame) from None
+    except (KeyError, TypeError, ValueError, ArithmeticError) as error:
         raise UnreadableFrameError(f"a message of the protocol ({type(error).__name__} {error})", frame) from None
 
 
-def _read(data: dict, book: np.ndarray) -> tuple[int, np.ndarray, np.ndarray, int]:
+def _read(data: dict, book: np.ndarray, wrapped: bool) -> tuple[int, np.ndarray, np.ndarray, int]:
     msg, decimals = book["msg"], int(book["decimals"][0])
     empty = np.zeros((2, 0), np.int64), np.zeros((2, 0))
-    kind = _NAMES.get(data.get("e", ""), sc.NOTHING) if "e" in data else _nameless(data)
+    kind = _NAMES.get(data["e"], sc.NOTHING) if "e" in data else _nameless(data, wrapped)
     if kind in (sc.NOTHING, sc.REFUSED):
         return kind, *empty, decimals
-    msg["event_ms"], msg["transact_ms"] = _whole(data.get("E", 0)), _whole(data.get("T", 0))
+    msg["event_ms"], msg["transact_ms"] = _milliseconds(data.get("E", 0)), _milliseconds(data.get("T", 0))
     msg["prev_id"], msg["off_book"] = -1, 0
+    own = book["symbol"][0, 1 : book["symbol"][0, 0] + 1].tobytes().decode()
     if kind == sc.SNAPSHOT:
-        msg["last_id"] = _whole(data["lastUpdateId"])
+        # -1 is what a new listing answers, before the first order (tardis-node, src/mappers/binance.ts).
+        msg["last_id"] = -1 if data["lastUpdateId"] == -1 else _whole(data["lastUpdateId"])
+        msg["other_symbol"] = data.get("symbol", own) != own  # COIN-M names it
         return kind, *_levels(data["bids"], data["asks"], msg, decimals)
-    msg["other_symbol"] = data["s"].encode() != book["symbol"][0, 1 : book["symbol"][0, 0] + 1].tobytes()
+    if not isinstance(data["s"], str):
+        raise TypeError("s")
+    msg["other_symbol"] = data["s"] != own
     if kind == sc.DEPTH:
-        msg["event_ms"] = _whole(data["E"])
+        msg["event_ms"] = _milliseconds(data["E"])
         msg["first_id"], msg["last_id"] = _whole(data["U"]), _whole(data["u"])
         msg["prev_id"] = _whole(data["pu"]) if "pu" in data else -1
         return kind, *_levels(data["b"], data["a"], msg, decimals)
     if kind == sc.TRADE:
         msg["trade_id"] = _whole(data["a"] if data["e"] == "aggTrade" else data["t"])
-        msg["transact_ms"] = _whole(data["T"])
+        msg["transact_ms"] = _milliseconds(data["T"])
         if not isinstance(data["m"], bool):
             raise TypeError("m")
         msg["maker"], msg["off_book"] = data["m"], data.get("X", "MARKET") != "MARKET"
@@ -70,14 +84,14 @@ def _read(data: dict, book: np.ndarray) -> tuple[int, np.ndarray, np.ndarray, in
         msg["size"][0, 0] = _size(data["q"])
         return kind, *empty, finest
     msg["last_id"] = _whole(data["u"])
-    finest = max(_price(msg, 0, data["b"], decimals), _price(msg, 1, data["a"], decimals))
+    finest = max(_price(msg, 0, data["b"], decimals, zero=True), _price(msg, 1, data["a"], decimals, zero=True))
     msg["size"][0] = _size(data["B"]), _size(data["A"])
     return kind, *empty, finest
 
 
-def _nameless(data: dict) -> int:
+def _nameless(data: dict, wrapped: bool) -> int:
     if "lastUpdateId" in data:
-        return sc.SNAPSHOT
+        return sc.NOTHING if wrapped else sc.SNAPSHOT  # partial depth comes in envelopes
     if "b" in data and "u" in data:
         return sc.QUOTE
     if "code" in data or "error" in data:
@@ -88,50 +102,67 @@ def _nameless(data: dict) -> int:
 
 
 def _whole(value: object) -> int:
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise TypeError(f"integer expected, received {value!r}")
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < 1 << 62:
+        raise TypeError(f"whole number expected, received {value!r}")
     return value
 
 
-def _units(text: object, decimals: int) -> tuple[int, int]:
+def _milliseconds(value: object) -> int:
+    ms = _whole(value)
+    if ms > sc.LATEST_MS:
+        raise ValueError(f"milliseconds expected, received {ms}")
+    return ms
+
+
+def _decimal(text: object) -> str:
+    # What a float or Decimal takes is far more than a venue may say: signs, NaN, 1_000, other scripts' digits.
+    if not isinstance(text, str) or len(text) > _LONGEST or not _DECIMAL.fullmatch(text):
+        raise ValueError(f"decimal text expected, received {text!r}")
+    return text
+
+
+def _units(text: object, decimals: int, zero: bool = False) -> tuple[int, int]:
     # Price in units of 10**-decimals, and the decimals it needs when trailing zeros are gone.
-    if not isinstance(text, str):
-        raise TypeError(f"decimal text expected, received {text!r}")
-    value = Decimal(text).normalize()
-    exponent = value.as_tuple().exponent
-    if not isinstance(exponent, int) or value < 0:
-        raise ValueError(f"price {text!r}")
+    _, digits, exponent = Decimal(_decimal(text)).as_tuple()
+    units = int("".join(map(str, digits)))
+    if units == 0 and zero:
+        return 0, 0
+    while units and units % 10 == 0:
+        units //= 10
+        exponent += 1
     needed = max(0, -exponent)
-    units = int(value.scaleb(max(decimals, needed)))
+    if units == 0 or needed > _MOST or exponent > _MOST:
+        raise ValueError(f"price {text!r}")
+    units *= 10 ** (exponent + max(decimals, needed))
     if units >= sc.EXACT:
-        raise ValueError(f"price {text!r} has more digits than a float holds")
+        raise OverflowError(f"a price of 15 digits, counted in 10**-{max(decimals, needed)}; {text} is longer")
     return units, needed
 
 
-def _price(msg: np.ndarray, slot: int, text: object, decimals: int) -> int:
-    units, needed = _units(text, decimals)
+def _price(msg: np.ndarray, slot: int, text: object, decimals: int, zero: bool = False) -> int:
+    units, needed = _units(text, decimals, zero)
     msg["units"][0, slot] = units
     return needed
 
 
 def _size(text: object) -> float:
-    if not isinstance(text, str):
-        raise TypeError(f"decimal text expected, received {text!r}")
-    size = float(text)
-    if not 0.0 <= size < float("inf"):
+    size = float(_decimal(text))
+    if size == float("inf"):
         raise ValueError(f"size {text!r}")
     return size
 
 
-def _levels(bids: list, asks: list, msg: np.ndarray, decimals: int) -> tuple[np.ndarray, np.ndarray, int]:
+def _levels(bids: object, asks: object, msg: np.ndarray, decimals: int) -> tuple[np.ndarray, np.ndarray, int]:
     if not isinstance(bids, list) or not isinstance(asks, list):
         raise TypeError("levels must be lists")
     units, sizes = np.zeros((2, max(len(bids), len(asks))), np.int64), np.zeros((2, max(len(bids), len(asks))))
     finest = decimals
     for side, levels in enumerate((bids, asks)):
         msg["n"][0, side] = len(levels)
-        for i, (price, size, *_) in enumerate(levels):
-            units[side, i], needed = _units(price, decimals)
-            sizes[side, i] = _size(size)
+        for i, level in enumerate(levels):
+            if not isinstance(level, list) or len(level) < 2:
+                raise TypeError("a level must be a list of price and size")
+            units[side, i], needed = _units(level[0], decimals)
+            sizes[side, i] = _size(level[1])
             finest = max(finest, needed)
     return units, sizes, finest

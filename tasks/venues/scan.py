@@ -1,9 +1,10 @@
 """Byte scanner: one JSON frame into numbers, without a Python object a level.
 
-It accepts the compact JSON that venues send: no white space, no escapes, plain decimals.
-Anything else makes it answer UNUSUAL, and the caller asks a JSON library instead; it never
-guesses.  Frames must end in a byte that no number or string holds: the NUL that CPython
-keeps behind every `bytes`, or the newline of a capture.
+It accepts the compact JSON that venues send: no white space, no escapes, plain decimals,
+nothing nested but the levels and the envelope.  Anything else makes it answer UNUSUAL, and
+the caller asks a JSON library instead; it never guesses.  Frames must end in a byte that no
+number or string holds: the NUL that CPython keeps behind every `bytes`, or the newline of a
+capture.  It is laxer than JSON in one thing: text in strings need not be valid UTF-8.
 """
 
 import numpy as np
@@ -12,6 +13,7 @@ from numba import njit
 MAX_LEVELS = 4096  # a side; a wider frame goes through the JSON library
 EXACT = 1 << 53  # below it an integer is exact in float64, so mantissa / 10**d rounds as float() does
 POW10 = 10.0 ** np.arange(23)  # each one exact in float64
+LATEST_MS = 9_000_000_000_000  # in 2255; later is another unit, and would not fit in nanoseconds
 
 # What a scan found.
 UNUSUAL, NOTHING, DEPTH, TRADE, QUOTE, SNAPSHOT, FINER, REFUSED = range(8)
@@ -40,11 +42,14 @@ MESSAGE = np.dtype(
 )
 
 # Bits of `seen`; the event name takes the low ones.
-_E_NAME, _EVENT_MS, _TRANSACT, _FIRST, _LAST, _PREV, _SNAP, _BIDS, _ASKS, _TRADE_ID, _PRICE, _SIZE, _MAKER, _BID, _BID_SZ, _ASK, _ASK_SZ, _AGG, _RESULT, _SYMBOL, _CODE = (
-    1 << i for i in range(21)
-)
+_E_NAME, _EVENT_MS, _TRANSACT, _FIRST, _LAST, _PREV, _SNAP, _BIDS, _ASKS, _TRADE_ID, _PRICE, _SIZE = (1 << i for i in range(12))
+_MAKER, _BID, _BID_SZ, _ASK, _ASK_SZ, _AGG, _RESULT, _SYMBOL, _CODE, _KIND, _WRAPPED = (1 << i for i in range(12, 23))
 _QUOTE, _COMMA, _COLON, _DOT, _OPEN, _CLOSE, _LIST, _END_LIST = 34, 44, 58, 46, 123, 125, 91, 93
 _OTHER, _DEPTH_NAME, _TRADE_NAME, _AGG_NAME, _QUOTE_NAME = range(5)
+_W_DEPTH, _W_TRADE, _W_AGG, _W_QUOTE = (np.frombuffer(word, np.uint8) for word in (b"depthUpdate", b"trade", b"aggTrade", b"bookTicker"))
+_W_SNAP, _W_BIDS, _W_ASKS, _W_DATA = (np.frombuffer(word, np.uint8) for word in (b"lastUpdateId", b"bids", b"asks", b"data"))
+_W_RESULT, _W_CODE, _W_ERROR, _W_SYMBOL = (np.frombuffer(word, np.uint8) for word in (b"result", b"code", b"error", b"symbol"))
+_W_MARKET, _W_TRUE, _W_FALSE, _W_NULL = (np.frombuffer(word, np.uint8) for word in (b"MARKET", b"true", b"false", b"null"))
 
 
 @njit(cache=True)
@@ -93,26 +98,30 @@ def _string_end(buf, i):
 
 
 @njit(cache=True)
+def _spells(buf, i, word):
+    for k in range(word.size):  # noqa: SIM110 - compiled
+        if buf[i + k] != word[k]:
+            return False
+    return True
+
+
+@njit(cache=True)
 def _skip_value(buf, i):
-    # Any value we do not read: scalar, or balanced brackets.  Returns its end or -1.
-    depth = 0
-    while True:
-        c = buf[i]
-        if c == _QUOTE:
-            i = _string_end(buf, i + 1)
-            if i < 0:
-                return -1
-        elif c == _OPEN or c == _LIST:
-            depth += 1
-        elif c == _CLOSE or c == _END_LIST:
-            if depth == 0:
-                return i
-            depth -= 1
-        elif c < 33:
-            return -1
-        elif c == _COMMA and depth == 0:
-            return i
-        i += 1
+    # A value we do not read: text, a plain number, true, false or null.  Returns its end or -1.
+    c = buf[i]
+    if c == _QUOTE:
+        end = _string_end(buf, i + 1)
+        return end + 1 if end > 0 else -1
+    if c == 116:
+        return i + 4 if _spells(buf, i, _W_TRUE) else -1
+    if c == 102:
+        return i + 5 if _spells(buf, i, _W_FALSE) else -1
+    if c == 110:
+        return i + 4 if _spells(buf, i, _W_NULL) else -1
+    if c == 48 and 48 <= buf[i + 1] <= 57:  # JSON has no leading zeros
+        return -1
+    i, _, _ = decimal(buf, i)
+    return i
 
 
 @njit(cache=True)
@@ -129,12 +138,12 @@ def _levels(buf, i, side, decimals, msg):
         if buf[i] != _LIST or buf[i + 1] != _QUOTE or n == MAX_LEVELS:
             return -1
         i, mantissa, d = decimal(buf, i + 2)
-        if i < 0 or mantissa >= EXACT or buf[i] != _QUOTE or buf[i + 1] != _COMMA or buf[i + 2] != _QUOTE:
+        if i < 0 or not 0 < mantissa < EXACT or buf[i] != _QUOTE or buf[i + 1] != _COMMA or buf[i + 2] != _QUOTE:
             return -1
         if d != decimals:
             if d > msg["finest"]:
                 msg["finest"] = d
-            while d < decimals:
+            while d < decimals and mantissa < EXACT:
                 mantissa *= 10
                 d += 1
             if mantissa >= EXACT:
@@ -164,7 +173,7 @@ def _quoted_price(buf, i, slot, decimals, msg):
         return -1
     if d > msg["finest"]:
         msg["finest"] = d
-    while d < decimals:
+    while d < decimals and mantissa < EXACT:
         mantissa *= 10
         d += 1
     if mantissa >= EXACT:
@@ -186,6 +195,8 @@ def _quoted_size(buf, i, slot, msg):
 
 @njit(cache=True)
 def _integer(buf, i, field, msg):
+    if buf[i] == 48 and 48 <= buf[i + 1] <= 57:
+        return -1
     i, mantissa, d = decimal(buf, i)
     if i < 0 or d or (buf[i] != _COMMA and buf[i] != _CLOSE):
         return -1
@@ -196,13 +207,13 @@ def _integer(buf, i, field, msg):
 @njit(cache=True)
 def _event_name(buf, i, end):
     n = end - i
-    if n == 11 and buf[i] == 100 and buf[i + 5] == 85:  # depthUpdate
+    if n == 11 and _spells(buf, i, _W_DEPTH):
         return _DEPTH_NAME
-    if n == 5 and buf[i] == 116 and buf[i + 4] == 101:  # trade
+    if n == 5 and _spells(buf, i, _W_TRADE):
         return _TRADE_NAME
-    if n == 8 and buf[i] == 97 and buf[i + 3] == 84:  # aggTrade
+    if n == 8 and _spells(buf, i, _W_AGG):
         return _AGG_NAME
-    if n == 10 and buf[i] == 98 and buf[i + 4] == 84:  # bookTicker
+    if n == 10 and _spells(buf, i, _W_QUOTE):
         return _QUOTE_NAME
     return _OTHER
 
@@ -211,7 +222,7 @@ def _event_name(buf, i, end):
 def _same(buf, i, end, symbol):
     if symbol[0] != end - i:
         return False
-    for k in range(end - i):
+    for k in range(end - i):  # noqa: SIM110 - compiled
         if buf[i + k] != symbol[k + 1]:
             return False
     return True
@@ -249,12 +260,10 @@ def _letter(buf, i, key, decimals, symbol, msg):
     if key == 113:  # q
         return _quoted_size(buf, i, 0, msg), _SIZE
     if key == 109:  # m
-        msg["maker"] = 1 if buf[i] == 116 else 0
-        end = i + 4 if buf[i] == 116 else i + 5
-        known = (buf[i] == 116 and buf[i + 1] == 114 and buf[i + 2] == 117 and buf[i + 3] == 101) or (
-            buf[i] == 102 and buf[i + 1] == 97 and buf[i + 2] == 108 and buf[i + 3] == 115 and buf[i + 4] == 101
-        )
-        return (end if known else -1), _MAKER
+        msg["maker"] = buf[i] == 116
+        if buf[i] == 116 or buf[i] == 102:
+            return _skip_value(buf, i), _MAKER
+        return -1, 0
     if key == 101 or key == 115 or key == 88:  # e, s, X
         if buf[i] != _QUOTE:
             return -1, 0
@@ -267,28 +276,31 @@ def _letter(buf, i, key, decimals, symbol, msg):
         if key == 115:
             msg["other_symbol"] = not _same(buf, i + 1, end, symbol)
             return end + 1, _SYMBOL
-        msg["off_book"] = not (end - i == 7 and buf[i + 1] == 77 and buf[i + 2] == 65)  # MARKET
-        return end + 1, 0
+        msg["off_book"] = not (end - i == 7 and _spells(buf, i + 1, _W_MARKET))
+        return end + 1, _KIND
     return _skip_value(buf, i), 0
 
 
 @njit(cache=True)
-def _word(buf, i, end, value, decimals, msg):
+def _word(buf, i, end, value, decimals, symbol, msg):
     # The value of a longer key, from its first byte.  Returns (end or -1, bit).
     n = end - i
     if n == 2 and buf[i] == 112 and buf[i + 1] == 117:  # pu
         return _integer(buf, value, "prev_id", msg), _PREV
-    if n == 12 and buf[i] == 108 and buf[i + 4] == 85 and buf[i + 10] == 73:  # lastUpdateId
+    if n == 12 and _spells(buf, i, _W_SNAP):
         return _integer(buf, value, "last_id", msg), _SNAP
-    if n == 4 and buf[i] == 98 and buf[i + 1] == 105:  # bids
+    if n == 4 and _spells(buf, i, _W_BIDS):
         return _levels(buf, value, 0, decimals, msg), _BIDS
-    if n == 4 and buf[i] == 97 and buf[i + 1] == 115:  # asks
+    if n == 4 and _spells(buf, i, _W_ASKS):
         return _levels(buf, value, 1, decimals, msg), _ASKS
-    if n == 6 and buf[i] == 114 and buf[i + 5] == 116:  # result
-        return _skip_value(buf, value), _RESULT
-    if (n == 4 and buf[i] == 99 and buf[i + 1] == 111) or (n == 5 and buf[i] == 101 and buf[i + 1] == 114):  # code, error
-        return _skip_value(buf, value), _CODE
-    return _skip_value(buf, value), 0
+    end = _skip_value(buf, value)
+    if n == 6 and _spells(buf, i, _W_RESULT):
+        return end, _RESULT
+    if (n == 4 and _spells(buf, i, _W_CODE)) or (n == 5 and _spells(buf, i, _W_ERROR)):
+        return end, _CODE
+    if n == 6 and _spells(buf, i, _W_SYMBOL) and not (buf[value] == _QUOTE and _same(buf, value + 1, end - 1, symbol)):
+        return -1, 0  # a snapshot of another instrument
+    return end, 0
 
 
 @njit(cache=True)
@@ -308,18 +320,21 @@ def _object(buf, i, decimals, symbol, msg):
         if end < 0 or buf[end + 1] != _COLON:
             return -1
         value = end + 2
-        if end - key == 4 and envelope == 0 and buf[key] == 100 and buf[key + 1] == 97 and buf[key + 2] == 116 and buf[value] == _OPEN:
-            envelope = 1  # "data": read its keys as ours, then come back for the closing brace
+        if end - key == 4 and _spells(buf, key, _W_DATA):
+            if envelope or msg["seen"] or buf[value] != _OPEN:
+                return -1
+            envelope = 1  # read its keys as ours, then come back for the closing brace
+            msg["seen"] = _WRAPPED
             i = value + 1
             continue
         if end - key == 1:
             i, bit = _letter(buf, value, buf[key], decimals, symbol, msg)
         else:
-            i, bit = _word(buf, key, end, value, decimals, msg)
-        if i < 0 or msg["seen"] & bit:
+            i, bit = _word(buf, key, end, value, decimals, symbol, msg)
+        if i < 0 or msg["seen"] & bit or (envelope == 2 and bit):
             return -1
         msg["seen"] |= bit
-        while envelope == 1 and buf[i] == _CLOSE:
+        if envelope == 1 and buf[i] == _CLOSE:
             envelope = 2
             i += 1
         if buf[i] == _COMMA:
@@ -363,34 +378,43 @@ def scan(buf, start, decimals, symbol, msg):
     end = _object(buf, start, decimals, symbol, msg)
     if end < 0:
         return UNUSUAL, end
-    if msg["finest"] > decimals:
+    kind = _kind(msg)
+    if kind in (NOTHING, REFUSED, UNUSUAL):
+        return kind, end
+    if msg["event_ms"] > LATEST_MS or msg["transact_ms"] > LATEST_MS or (kind == TRADE and msg["units"][0] == 0):
+        return UNUSUAL, end
+    if msg["finest"] > decimals and not msg["other_symbol"]:
         return FINER, end
-    return _kind(msg), end
+    return kind, end
 
 
 @njit(cache=True)
 def _kind(msg):
+    # Each kind needs its keys, and none that would have written to the same numbers.
     seen = msg["seen"]
-    name = msg["kind"]
-    if name == _DEPTH_NAME:
-        need = _EVENT_MS | _FIRST | _LAST | _BIDS | _ASKS | _SYMBOL
-        return DEPTH if seen & need == need else UNUSUAL
-    if name == _TRADE_NAME:
-        need = _TRADE_ID | _PRICE | _SIZE | _TRANSACT | _MAKER | _SYMBOL
-        return TRADE if seen & need == need else UNUSUAL
-    if name == _AGG_NAME:
-        need = _AGG | _PRICE | _SIZE | _TRANSACT | _MAKER | _SYMBOL
-        return TRADE if seen & need == need else UNUSUAL
-    quote = _LAST | _BID | _BID_SZ | _ASK | _ASK_SZ | _SYMBOL
-    if (name == _QUOTE_NAME or not seen & _E_NAME) and seen & quote == quote:
+    if seen & _E_NAME:
+        name = msg["kind"]
+        if name == _DEPTH_NAME:
+            need = _EVENT_MS | _FIRST | _LAST | _BIDS | _ASKS | _SYMBOL
+            return DEPTH if seen & (need | _SNAP | _BID | _ASK | _AGG) == need else UNUSUAL
+        if name == _TRADE_NAME:
+            need = _TRADE_ID | _PRICE | _SIZE | _TRANSACT | _MAKER | _SYMBOL
+            return TRADE if seen & (need | _AGG | _BID | _BID_SZ) == need else UNUSUAL
+        if name == _AGG_NAME:
+            need = _AGG | _PRICE | _SIZE | _TRANSACT | _MAKER | _SYMBOL
+            return TRADE if seen & (need | _TRADE_ID | _ASK | _ASKS | _BID | _BID_SZ) == need else UNUSUAL
+        if name == _OTHER:
+            return NOTHING
+    elif seen & _SNAP:
+        if seen & _WRAPPED:
+            return NOTHING  # partial depth comes in envelopes: a book must not be built on it
+        need = _BIDS | _ASKS
+        return SNAPSHOT if seen & (need | _LAST | _BID | _ASK | _AGG) == need else UNUSUAL
+    need = _LAST | _BID | _BID_SZ | _ASK | _ASK_SZ | _SYMBOL
+    if seen & (need | _PRICE | _SIZE | _SNAP | _BIDS | _ASKS | _AGG) == need:
         return QUOTE
-    if name == _QUOTE_NAME:
+    if seen & (_E_NAME | _LAST):
         return UNUSUAL
-    snapshot = _SNAP | _BIDS | _ASKS
-    if seen & snapshot == snapshot:
-        return SNAPSHOT
     if seen & _CODE:
         return REFUSED
-    if seen & (_E_NAME | _RESULT):
-        return NOTHING
-    return UNUSUAL
+    return NOTHING if seen & _RESULT else UNUSUAL
