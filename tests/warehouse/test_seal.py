@@ -1,0 +1,85 @@
+import shutil
+import subprocess
+import sys
+
+import pyarrow.parquet as pq
+import pytest
+
+from tests.warehouse.examples import STREAM, rows_of, write
+from warehouse.lake import Lake
+from warehouse.parquet import write as write_parquet
+from warehouse.seal import unsealed
+from warehouse.wal import tail
+
+
+@pytest.fixture
+def lake(tmp_path):
+    return Lake(tmp_path / "lake")
+
+
+def _crash(tmp_path, first, step):
+    done = subprocess.run([sys.executable, "-m", "tests.warehouse.crash_points", str(tmp_path), str(first), str(step)], capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return int(done.stdout)
+
+
+def test_a_kill_at_file_operations_throughout_leaves_a_whole_prefix(tmp_path):
+    assert _crash(tmp_path, 5, 13) >= 10
+
+
+@pytest.mark.slow
+def test_a_kill_at_any_file_operation_leaves_a_whole_prefix(tmp_path):
+    assert _crash(tmp_path, 1, 1) >= 130
+
+
+def test_segments_that_outlive_their_commit_are_not_sealed_twice(lake, tmp_path):
+    rows = rows_of("trades", 0, 20)
+    writer = write(lake, "trades", rows, seal=False)
+    shutil.copytree(lake.root / "wal", tmp_path / "before")
+    writer.close()
+    shutil.copytree(tmp_path / "before", lake.root / "wal", dirs_exist_ok=True)
+    assert lake.rows("trades", *STREAM).tobytes() == rows.tobytes()
+    assert lake.sql("SELECT count(*) AS n FROM trades")["n"].to_pylist() == [20]
+    version = lake.version("trades")
+    with lake.writer() as again:
+        assert again.session(*STREAM, "only").resume["trades"] == 19
+    assert lake.version("trades") == version
+    assert lake.rows("trades", *STREAM).tobytes() == rows.tobytes()
+
+
+def test_a_file_without_its_commit_is_neither_read_nor_kept(lake):
+    rows = rows_of("trades", 0, 20)
+    writer = write(lake, "trades", rows, seal=False)
+    (part,) = tail(lake._layout.wal(*STREAM), "trades")
+    name = "rows-000000000000-000000000009.parquet"
+    table = unsealed([part], -1).slice(0, 10)
+    write_parquet(lake._layout, "trades", STREAM, "2026-01-01", name, table.schema, [table])
+    assert lake.rows("trades", *STREAM).tobytes() == rows.tobytes()
+    for stream in writer._streams.values():
+        stream.close()
+    with lake.writer() as again:
+        again.session(*STREAM, "only")
+    assert [path.name for path in lake.root.glob("tables/trades/venue=*/**/*.parquet")] == ["rows-000000000000-000000000019.parquet"]
+    assert lake.rows("trades", *STREAM).tobytes() == rows.tobytes()
+
+
+def test_files_are_encoded_as_chosen(lake):
+    write(lake, "l2_snapshots", rows_of("l2_snapshots", 0, 70_000, step_ns=100_000))
+    (path,) = lake.root.glob("tables/l2_snapshots/venue=*/**/*.parquet")
+    metadata = pq.ParquetFile(path).metadata
+    assert [metadata.row_group(i).num_rows for i in range(metadata.num_row_groups)] == [61_440, 70_000 - 61_440]
+    group = metadata.row_group(0)
+    columns = {group.column(i).path_in_schema: group.column(i) for i in range(group.num_columns)}
+    assert {column.compression for column in columns.values()} == {"ZSTD"}
+    assert "DELTA_BINARY_PACKED" in columns["exchange_ns"].encodings
+    assert "RLE_DICTIONARY" in columns["bid_px_00"].encodings
+    assert not list((lake.root / "tmp").iterdir())
+
+
+def test_rows_above_a_watermark_come_once_and_in_order(lake):
+    writer = write(lake, "trades", rows_of("trades", 0, 10), seal=False)
+    parts = tail(lake._layout.wal(*STREAM), "trades")
+    assert unsealed([*parts, *parts], -1)["seq"].to_pylist() == list(range(10))
+    assert unsealed(parts, 6)["seq"].to_pylist() == [7, 8, 9]
+    assert unsealed(parts, 9) is None
+    writer.close()
