@@ -1,24 +1,29 @@
-"""Always: one venue's socket into the lake."""
+"""Always: one venue's sockets into the lake."""
 
 from prefect import flow
 from prefect.client.schemas.objects import State
-from prefect.states import Completed
 
-from flows.alone import alone
+from flows.recording import recording
 from flows.settings import Settings
-from flows.standing import until_told
-from tasks.record import record
+from tasks.record import Recorder
 from warehouse.lake import Lake
 
 
 @flow
 async def ingest(venue: str, symbols: list[str] | None = None, seconds: float | None = None) -> State:
-    """Record one venue's books and trades until told to stop."""
-    settings = Settings()
-    symbols = symbols or list(settings.streams[venue])
-    with alone(settings.lake, f"ingest-{venue}") as first:
-        if not first:
-            return Completed(name="AlreadyRunning", message=f"another run records {venue}")
-        async with until_told(seconds) as told:
-            counts = await record(Lake(settings.lake), venue, symbols, told.stop)
-        return told.state(f"{venue}: {counts}")
+    """Record one venue's books and trades until told to stop.
+
+    Parameters
+    ----------
+    venue : str
+        binance_spot, binance_usdm or binance_coinm.
+    symbols : list of str, optional
+        Such as BTC-USDT-PERP; those of TIDEBOOK_STREAMS if not given.
+    seconds : float, optional
+        End by itself after this long.
+    """
+
+    def recorder_for(lake: Lake, session: str) -> Recorder:
+        return Recorder(lake, venue, session, keep_raw=True)
+
+    return await recording(Settings(), "ingest", venue, symbols, seconds, recorder_for)

@@ -1,35 +1,51 @@
 """Every quarter of an hour and after seals: validated partitions, features, labels."""
 
 from prefect import flow
+from prefect.client.schemas.objects import State
+from prefect.states import Completed, Failed
 
 from flows.settings import Settings
 from tasks import monitor
-from tasks.featurize import featurize
-from tasks.label import label
-from tasks.validate import validate
+from tasks.featurize import featurize_partition
+from tasks.label import label_partition
+from tasks.validate import validate_partition
 from warehouse.lake import Lake
 
 
 @flow
-def refresh(venue: str | None = None, symbols: list[str] | None = None, day: str | None = None) -> None:
-    """Bring every batch table up to date with the books and trades that were recorded.
+def refresh(venue: str | None = None, symbols: list[str] | None = None, days: int = 2) -> State:
+    """Bring features and labels up to date with the books and trades that were recorded.
 
-    A partition whose inputs have not changed since its last manifest costs one look.
+    Partitions that are up to date cost a look; one that fails leaves the others alone.
+
+    Parameters
+    ----------
+    venue, symbols : optional
+        All that the lake holds if not given.
+    days : int
+        How many of each stream's newest days; the others have long been finished.
     """
     settings = Settings()
     lake = Lake(settings.lake)
-    done = []
-    for partition in lake.partitions("l2_snapshots"):
-        if not _is_wanted(partition, venue, symbols, day):
+    done, wrong = [], 0
+    for partition in _newest(lake, venue, symbols, days):
+        checked = validate_partition(lake, *partition, return_state=True)
+        if checked.is_failed():
+            wrong += 1
+            done.append({"partition": " ".join(partition), "found": checked.message})
             continue
-        validate(lake, *partition)
-        features = featurize(lake, *partition)
-        labels = label(lake, *partition)
-        done.append({"partition": " ".join(partition), "features": features["rows"], "labels": labels["rows"]})
-        monitor.progress("refresh", 100.0, " ".join(partition))
+        features = featurize_partition(lake, *partition)
+        labels = label_partition(lake, *partition, horizon_s=settings.horizon_s, fee_bps=settings.taker_fee_bps)
+        done.append({"partition": " ".join(partition), "features": features["rows"], "labels": labels["rows"], "found": "ok"})
     monitor.table("refresh", done, "rows by partition")
     monitor.flush()
+    summary = f"{len(done)} partitions, {wrong} of them invalid"
+    return Failed(message=summary) if wrong else Completed(message=summary)
 
 
-def _is_wanted(partition: tuple[str, str, str], venue: str | None, symbols: list[str] | None, day: str | None) -> bool:
-    return venue in (None, partition[0]) and (symbols is None or partition[1] in symbols) and day in (None, partition[2])
+def _newest(lake: Lake, venue: str | None, symbols: list[str] | None, days: int) -> list[tuple[str, str, str]]:
+    wanted: dict[tuple[str, str], list[str]] = {}
+    for found, symbol, day in lake.partitions("l2_snapshots"):
+        if venue in (None, found) and (symbols is None or symbol in symbols):
+            wanted.setdefault((found, symbol), []).append(day)
+    return [(*stream, day) for stream, held in wanted.items() for day in sorted(held)[-days:]]

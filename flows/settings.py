@@ -35,9 +35,10 @@ class Settings(BaseSettings):
     streams: Annotated[dict[str, tuple[str, ...]], NoDecode] = Field(
         default={"binance_usdm": ("BTC-USDT-PERP",)}, description="what to record: venue:SYMBOL,venue:SYMBOL"
     )
+    score: bool = Field(default=True, description="also score what is recorded, with the champion")
     prefect_port: Port = 4200
     mlflow_port: Port = 5050  # 5000 is taken by AirPlay on a Mac
-    simulator_port: Port = Field(default=0, description="a simulated venue on loopback instead of the real ones; 0 for the real ones")
+    simulator_port: Port = Field(default=0, description="simulated venues on loopback, from this port on, one a venue; 0 for the real ones")
 
     horizon_s: float = Field(default=1.0, gt=0, description="how far ahead a label looks, seconds")
     embargo_s: float = Field(default=1.0, ge=0, description="time left out after a test span, seconds")
@@ -97,9 +98,9 @@ class Settings(BaseSettings):
         return f"sqlite:///{self.lake / 'models' / 'mlflow.db'}"
 
     @property
-    def artifact_uri(self) -> str:
-        """Return where the files of MLflow runs go."""
-        return (self.lake / "models" / "artifacts").as_uri()
+    def artifacts(self) -> Path:
+        """Return the folder of the files of MLflow runs."""
+        return self.lake / "models" / "artifacts"
 
     def environment(self) -> dict[str, str]:
         """Return the environment of every process that works for this lake.
@@ -132,6 +133,8 @@ class Settings(BaseSettings):
             "PREFECT_CLOUD_ENABLE_ORCHESTRATION_TELEMETRY": "false",
             "PREFECT_CLI_PROMPT": "false",
             "PREFECT_WORKER_QUERY_SECONDS": "2",
+            # Manifests in the lake say what is done; a cached result would not notice a deleted partition.
+            "PREFECT_TASKS_DEFAULT_NO_CACHE": "true",
             "MLFLOW_TRACKING_URI": self.tracking_uri,
             "MLFLOW_DISABLE_TELEMETRY": "true",
             # The job runner is eight processes and 1.5 GB that nothing here uses.

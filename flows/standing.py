@@ -9,8 +9,10 @@ import asyncio
 import contextlib
 import logging
 import signal
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Coroutine
+from typing import Any, TypeVar
 
+import anyio
 from prefect import runtime
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import State
@@ -19,6 +21,7 @@ from prefect.states import Cancelled, Completed
 log = logging.getLogger(__name__)
 LOOK_EVERY_S = 10.0
 PATIENCE_S = 3.0
+T = TypeVar("T")
 
 
 class Told:
@@ -60,6 +63,22 @@ async def until_told(seconds: float | None = None) -> AsyncIterator[Told]:
         for number, handler in before.items():
             loop.remove_signal_handler(number)
             signal.signal(number, handler)
+
+
+async def drained(work: Coroutine[Any, Any, T], told: Told) -> T:
+    """Return what `work` gives; where Prefect cancels the run, let `work` end in order first.
+
+    Prefect cancels whole scopes (a lost lease, a timeout) and then every await in them, those of
+    a `finally` too.  A task of its own is in no such scope.
+    """
+    task = asyncio.ensure_future(work)
+    try:
+        return await asyncio.shield(task)
+    except asyncio.CancelledError:
+        told.end("Prefect, which cancelled the run")
+        with anyio.CancelScope(shield=True):
+            await task
+        raise
 
 
 async def _watch_own_state(told: Told) -> None:

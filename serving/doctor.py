@@ -86,7 +86,8 @@ def installed() -> Iterator[Check]:
         except PackageNotFoundError:
             yield Check(needed.name, False, True, f"not installed, needs {line.removeprefix(needed.name)}")
             continue
-        yield Check(needed.name, needed.specifier.contains(found, prereleases=True), True, f"{found}, needs {line.removeprefix(needed.name)}")
+        fits = needed.specifier.contains(found, prereleases=True)
+        yield Check(needed.name, fits, True, f"{found}, needs {line.removeprefix(needed.name)}")
     client = shutil.which("duckdb") or shutil.which("duckdb", path=os.path.dirname(sys.executable))
     yield Check("duckdb command line", client is not None, False, client or "not on the path: opens warehouse.duckdb outside Python")
 
@@ -101,8 +102,8 @@ def storage(settings: Settings) -> Iterator[Check]:
         return
     yield Check("lake", True, True, str(settings.lake))
     yield Check("lake size", True, False, f"{_bytes(lake.size())} in {len(lake.streams())} streams")
-    damaged = lake.damaged()
-    yield Check("write-ahead log", not damaged, False, f"set aside as damaged: {', '.join(map(str, damaged))}" if damaged else "no damage found")
+    damaged = ", ".join(map(str, lake.damaged()))
+    yield Check("write-ahead log", not damaged, False, f"set aside as damaged: {damaged}" if damaged else "no damage found")
     free = shutil.disk_usage(settings.lake).free
     yield Check("room on disk", free > FREE_BYTES, True, f"{_bytes(free)} free")
 

@@ -71,22 +71,25 @@ def _start(
     settings: Settings, server: PrefectServer, children: list[Child], told: list[int], report: Callable[[str], None], start_runs: bool
 ) -> None:
     """Start everything, in order; `children` grows as they start so that a failure stops them all."""
-    for folder in (settings.prefect_home, settings.logs, settings.lake / "models" / "artifacts"):
+    for folder in (settings.prefect_home, settings.logs, settings.artifacts):
         folder.mkdir(parents=True, exist_ok=True)
     _require_free("the Prefect server", settings.prefect_port, "TIDEBOOK_PREFECT_PORT")
     _require_free("MLflow", settings.mlflow_port, "TIDEBOOK_MLFLOW_PORT")
+    if settings.simulator_port:
+        _require_free("the simulator", settings.simulator_port, "TIDEBOOK_SIMULATOR_PORT")
+        children.append(Child("simulator", _simulator_command(settings), settings))
     children.append(Child("prefect", [*PREFECT, "server", "start"], settings))
     children.append(Child("mlflow", _mlflow_command(settings), settings))
-    _wait(server.answers, children, told, children[0])
+    _wait(server.answers, children, told, children[-2])
     report(f"Prefect  {settings.prefect_url}")
     _leave_the_past(server, report)
     worker = [*PREFECT, "worker", "start", "--pool", POOL, "--type", "process", "--limit", str(AT_ONCE), "--install-policy", "never"]
     children.append(Child("worker", worker, settings))
-    _wait(lambda: server.answers(f"/work_pools/{POOL}"), children, told, children[2])
+    _wait(lambda: server.answers(f"/work_pools/{POOL}"), children, told, children[-1])
     server.pause_pool(False)
     _deploy(settings, children, told)
     wanted = _match_schedules_to_streams(settings, server)
-    _wait(lambda: _reads(f"{settings.mlflow_url}/health"), children, told, children[1])  # flows must not race its migrations
+    _wait(lambda: _reads(f"{settings.mlflow_url}/health"), children, told, children[-2])  # flows must not race its migrations
     report(f"MLflow   {settings.mlflow_url}")
     if start_runs:
         for deployment in wanted:
@@ -139,7 +142,7 @@ def _stop(settings: Settings, server: PrefectServer, children: list[Child], told
         report(f"the Prefect server does not answer ({error}): flows are told to end directly")
         _end_flows(children, settings.drain_s)
     by_name = {child.name: child for child in children}
-    for name, number in (("worker", signal.SIGINT), ("mlflow", signal.SIGTERM), ("prefect", signal.SIGINT)):
+    for name, number in (("worker", signal.SIGINT), ("simulator", signal.SIGINT), ("mlflow", signal.SIGTERM), ("prefect", signal.SIGINT)):
         if name in by_name:
             by_name[name].end(number)
     report("stopped")
@@ -161,13 +164,14 @@ def _leave_the_past(server: PrefectServer, report: Callable[[str], None]) -> Non
 
 def _match_schedules_to_streams(settings: Settings, server: PrefectServer) -> list[dict]:
     """Switch the schedules of each venue's standing flows to what is wanted; return those wanted."""
+    standing = ("ingest", "live") if settings.score else ("ingest",)
     wanted = []
-    for deployment in server.deployments().values():
+    for name, deployment in server.deployments().items():
         venue = (deployment["parameters"] or {}).get("venue")
         if venue is not None:
-            server.keep_schedules(deployment, venue in settings.streams)
-            if venue in settings.streams:
-                wanted.append(deployment)
+            is_wanted = venue in settings.streams and name.partition("/")[0] in standing
+            server.keep_schedules(deployment, is_wanted)
+            wanted += [deployment] * is_wanted
     return wanted
 
 
@@ -192,8 +196,14 @@ def _children_of(parent: int) -> list[int]:
 def _mlflow_command(settings: Settings) -> list[str]:
     return [
         *(sys.executable, "-m", "mlflow", "server", "--backend-store-uri", settings.tracking_uri),
-        *("--default-artifact-root", settings.artifact_uri, "--host", LOOPBACK, "--port", str(settings.mlflow_port), "--workers", "1"),
+        *("--default-artifact-root", settings.artifacts.as_uri()),
+        *("--host", LOOPBACK, "--port", str(settings.mlflow_port), "--workers", "1"),
     ]
+
+
+def _simulator_command(settings: Settings) -> list[str]:
+    serve = f"main(venues={tuple(settings.streams)!r}, host={LOOPBACK!r}, port={settings.simulator_port}, seed={settings.seed})"
+    return [sys.executable, "-c", f"from simulator.server import main; {serve}"]
 
 
 def _require_free(name: str, port: int, setting: str) -> None:

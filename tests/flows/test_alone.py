@@ -5,7 +5,14 @@ import time
 
 from flows.alone import alone
 
-HOLD = "import sys, time; from pathlib import Path; from flows.alone import alone\nwith alone(Path(sys.argv[1]), 'a') as first: print(first, flush=True); time.sleep(60)"
+HOLD = """
+import sys, time
+from pathlib import Path
+from flows.alone import alone
+with alone(Path(sys.argv[1]), "a") as first:
+    print(first, flush=True)
+    time.sleep(60)
+"""
 
 
 def _holder(lake):

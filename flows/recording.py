@@ -1,0 +1,96 @@
+"""What `ingest` and `live` share: one venue's sockets into a recorder, until told to stop."""
+
+import time
+from collections.abc import Callable
+from datetime import UTC, datetime
+from uuid import uuid4
+
+from prefect.client.schemas.objects import State
+from prefect.states import Completed
+
+from flows.alone import alone
+from flows.settings import LOOPBACK, Settings
+from flows.standing import drained, until_told
+from tasks import monitor, notify
+from tasks.record import Recorder, Totals, record
+from tasks.stream import ENDPOINTS, Endpoints, stream
+from tasks.venues.binance import raw_symbol
+from warehouse.lake import Lake
+
+PATIENCE_S = 20.0  # for a run that was closed and is about to let go
+SHOW_S = 15.0
+
+
+async def recording(
+    settings: Settings,
+    job: str,
+    venue: str,
+    symbols: list[str] | None,
+    seconds: float | None,
+    recorder_for: Callable[[Lake, str], Recorder],
+) -> State:
+    """Feed one venue's frames to a recorder and return the run's final state.
+
+    Parameters
+    ----------
+    job : str
+        What is done to the venue; only one process does it at a time.
+    recorder_for : callable
+        Returns the recorder for a lake and a session.
+    """
+    wanted = tuple(symbols or settings.streams[venue])
+    with alone(settings.lake, f"{job}-{venue}", PATIENCE_S) as first:
+        if not first:
+            return Completed(name="AlreadyRunning", message=f"another run does {job} of {venue}")
+        recorder = recorder_for(Lake(settings.lake), f"{job}-{uuid4()}")
+        async with until_told(seconds) as told:
+            raw = [raw_symbol(venue, symbol) for symbol in wanted]
+            for symbol in raw:
+                recorder.stream(symbol)  # a stream that another process writes fails here, not at its first frame
+            frames = stream(venue, raw, _endpoints(settings, venue), recorder.wanting, told.stop)
+            announce = _announce(venue, wanted, settings.refresh_s)
+            totals = await drained(record(recorder, frames, told.stop, _show(recorder, job), announce, seal_s=settings.seal_s), told)
+        rows = [{"symbol": symbol, **counts} for symbol, counts in recorder.counts().items()]
+        monitor.table(f"{job}-{venue}-counts", rows, "frames by what became of them")
+        monitor.flush()
+        return told.state(f"{totals.frames:,} frames, {totals.committed:,} rows acknowledged")
+
+
+def _endpoints(settings: Settings, venue: str) -> Endpoints:
+    if not settings.simulator_port:
+        return ENDPOINTS[venue]
+    address = f"{LOOPBACK}:{settings.simulator_port + list(settings.streams).index(venue)}"
+    return Endpoints(f"ws://{address}", f"http://{address}")
+
+
+def _show(recorder: Recorder, job: str) -> Callable[[Totals], None]:
+    """Show, now and then, how many books are live and what was written."""
+    next_s = 0.0
+
+    def show(totals: Totals) -> None:
+        nonlocal next_s
+        if time.monotonic() < next_s:
+            return
+        next_s = time.monotonic() + SHOW_S
+        adapters = [stream.adapter for stream in recorder.streams.values()]
+        live = sum(adapter.is_live for adapter in adapters)
+        rows = f"{totals.committed:,} rows acknowledged, {totals.sealed:,} sealed"
+        text = f"{live} of {len(adapters)} books live; {totals.frames:,} frames; {rows}"
+        monitor.progress(f"{job}-{recorder.venue}", 100.0 * live / max(len(adapters), 1), text)
+
+    return show
+
+
+def _announce(venue: str, symbols: tuple[str, ...], every_s: float) -> Callable[[int], None]:
+    """Say, not more often than `every_s`, that a partition has grown: it asks for a refresh."""
+    next_s, grown = 0.0, 0
+
+    def announce(rows: int) -> None:
+        nonlocal next_s, grown
+        grown += rows
+        if grown and time.monotonic() >= next_s:
+            for symbol in symbols:
+                notify.partition_sealed(venue, symbol, datetime.now(UTC).date().isoformat(), grown)
+            next_s, grown = time.monotonic() + every_s, 0
+
+    return announce

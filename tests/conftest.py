@@ -1,0 +1,82 @@
+"""Servers that several tests look at: started once, by the command that users start them with."""
+
+import signal
+import socket
+import subprocess
+import sys
+import time
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from flows.settings import HOME, Settings
+from serving.prefect_api import PrefectServer
+
+UP = """
+import sys
+from flows.settings import Settings
+from serving.up import up
+sys.exit(up(Settings(), say=lambda line: print(line, flush=True)))
+"""
+FINAL = ("COMPLETED", "FAILED", "CRASHED", "CANCELLED")
+
+
+def free_port():
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
+@dataclass
+class Served:
+    """A lake that `tidebook up` serves in a process of its own."""
+
+    settings: Settings
+    process: subprocess.Popen
+    said: Path
+
+    @property
+    def server(self) -> PrefectServer:
+        return PrefectServer(self.settings.prefect_url)
+
+    def wait_for(self, text, within_s=120.0):
+        deadline = time.monotonic() + within_s
+        while text not in self.said.read_text():
+            assert self.process.poll() is None or text in self.said.read_text(), self.said.read_text()
+            assert time.monotonic() < deadline, self.said.read_text()
+            time.sleep(0.1)
+
+    def finished(self, run, within_s=60.0):
+        """Return the final state of a run."""
+        deadline = time.monotonic() + within_s
+        while (state := self.server.call(f"/flow_runs/{run['id']}")["state"])["type"] not in FINAL:
+            assert time.monotonic() < deadline, f"{state}\n{(self.settings.logs / 'worker.log').read_text()}"
+            time.sleep(0.2)
+        return state
+
+    def stop(self, number=signal.SIGTERM, within_s=90.0):
+        if self.process.poll() is None:
+            self.process.send_signal(number)
+        return self.process.wait(within_s)
+
+
+def serve(settings):
+    """Start `tidebook up` and return at once."""
+    said = settings.lake / "up.log"
+    said.parent.mkdir(parents=True, exist_ok=True)
+    with said.open("wb") as out:
+        process = subprocess.Popen([sys.executable, "-c", UP], cwd=HOME, env=settings.environment(), stdout=out, stderr=out)
+    return Served(settings, process, said)
+
+
+@pytest.fixture(scope="session")
+def served(tmp_path_factory):
+    """A lake without streams, served: schedules and deployments, but no recording."""
+    lake = tmp_path_factory.mktemp("served")
+    served = serve(Settings(lake=lake, streams={}, prefect_port=free_port(), mlflow_port=free_port()))
+    try:
+        served.wait_for("ready:")
+        yield served
+    finally:
+        served.stop()
