@@ -8,7 +8,7 @@ stops the acknowledging, not the stream: rows wait in memory and go with a later
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -21,23 +21,22 @@ from tasks.venues.events import BOOK, CHANGE, QUOTE, TRADE, UNREADABLE
 from warehouse.errors import LakeFullError
 from warehouse.lake import Lake
 from warehouse.raw import RawWriter
-from warehouse.schema import OK, START, row_dtype
+from warehouse.schema import row_dtype
 
 COMMIT_S, SEAL_S = 1.0, 30.0
 RECORDED = ("l2_snapshots", "trades", "coverage_changes", "unreadable")
 PENDING = 200_000  # rows that may wait for a commit before reading stops: back-pressure, not loss
 PREDICTION = row_dtype("predictions")
 Frames = AsyncIterator[tuple[str, int, bytes]]
+Event = tuple[int, np.ndarray]
+Warm = Callable[[str, Features, list[Event]], tuple[int, int] | None]
 
 
 class Model(Protocol):
-    """What the recorder needs of a champion: a score of one row of features, and which version gave it."""
+    """What the recorder needs of a champion."""
 
-    version: int
-    warm_ns: int
-
-    def score(self, features: np.ndarray) -> tuple[float, float]:
-        """Return raw score and probability."""
+    def predict(self, features: np.ndarray, meta: np.ndarray, out: np.ndarray) -> None:
+        """Fill a prediction, shape (1,), from the features of one book and their meta record."""
         ...
 
 
@@ -63,6 +62,13 @@ class Recorder:
         run: a new one.
     model : callable, optional
         Returns the champion to score with, or None; asked for every book, so that it may change.
+    tables : sequence of str
+        What this process writes.  A scorer that runs beside a recorder of the same stream
+        writes predictions only.
+    warm : callable, optional
+        Given a symbol, its features and the events since the first book, brings the features
+        to where they would be had they run on, and returns what to add to `seq` and
+        `event_seq`; None while it cannot.
     keep_raw : bool
         Keep the frames themselves as well, so that today can be replayed tomorrow.
     clock : callable, optional
@@ -70,13 +76,15 @@ class Recorder:
     """
 
     def __init__(
-        self, lake: Lake, venue: str, session_id: str, model: Callable[[], Model | None] | None = None,
-        keep_raw: bool = False, clock: Callable[[], int] | None = None,
+        self, lake: Lake, venue: str, session_id: str, model: Callable[[], Model | None] | None = None, keep_raw: bool = False,
+        clock: Callable[[], int] | None = None, tables: Sequence[str] = RECORDED, warm: Warm | None = None,
     ):  # fmt: skip
         self.lake, self.venue, self.session_id = lake, venue, session_id
         self.writer = lake.writer()
         self.totals = Totals()
         self._model, self._keep_raw, self._clock = model, keep_raw, clock
+        self._tables = tuple(tables) if model is None else (*tables, "predictions")
+        self._records, self._warm = "l2_snapshots" in tables, warm
         self.streams: dict[str, _Stream] = {}
         self._pending = 0
 
@@ -89,12 +97,12 @@ class Recorder:
 
     def _open(self, raw_symbol: str) -> "_Stream":
         symbol = canonical_symbol(self.venue, raw_symbol)
-        tables = RECORDED if self._model is None else (*RECORDED, "predictions")
-        session = self.writer.session(self.venue, symbol, self.session_id, tables)
+        session = self.writer.session(self.venue, symbol, self.session_id, self._tables)
         base: Mapping[str, int] = {**session.base, "event": session.base_event_seq}
         adapter = Binance(self.venue, raw_symbol, base, session.since_ns)
         raw = RawWriter(self.lake.root, self.venue, symbol) if self._keep_raw else None
-        return _Stream(adapter, Features(), raw, session.append, int(session.base.get("predictions", 0)))
+        pending: list[Event] | None = [] if self._warm is not None else None
+        return _Stream(adapter, Features(), raw, session.append, int(session.base.get("predictions", 0)), pending)
 
     def take(self, raw_symbol: str, receive_ns: int, frame: bytes) -> None:
         """Fold one frame: the hot path.  Allocates no task, opens no file, waits for nobody."""
@@ -108,31 +116,68 @@ class Recorder:
                 continue
             self._pending += 1
             if event == BOOK:
-                append("l2_snapshots", adapter.row)
+                if self._records:
+                    append("l2_snapshots", adapter.row)
                 if self._model is not None:
-                    self._score(stream, receive_ns)
+                    self._on_book(stream, receive_ns)
             elif event == TRADE:
-                append("trades", adapter.trade)
+                if self._records:
+                    append("trades", adapter.trade)
                 if self._model is not None:
-                    stream.features.trade(adapter.trade)
+                    self._on_other(stream, event, adapter.trade, stream.features.trade)
             elif event == CHANGE:
-                append("coverage_changes", adapter.change)
-                stream.features.change(adapter.change)
-            elif event == UNREADABLE:
+                if self._records:
+                    append("coverage_changes", adapter.change)
+                if self._model is not None:
+                    self._on_other(stream, event, adapter.change, stream.features.change)
+            elif event == UNREADABLE and self._records:
                 append("unreadable", [adapter.unreadable])
 
-    def _score(self, stream: "_Stream", receive_ns: int) -> None:
-        features = stream.features.book(stream.adapter.row)
+    def _on_other(self, stream: "_Stream", event: int, row: np.ndarray, fold: Callable[[np.ndarray], None]) -> None:
+        if stream.pending is None:
+            fold(row)
+        else:
+            stream.pending.append((event, row.copy()))
+
+    def _on_book(self, stream: "_Stream", receive_ns: int) -> None:
+        if stream.pending is None:
+            self._score(stream, stream.adapter.row, receive_ns)
+        else:
+            stream.pending.append((BOOK, stream.adapter.row.copy()))
+
+    def _score(self, stream: "_Stream", row: np.ndarray, receive_ns: int) -> None:
+        features = stream.features.book(row)
         model = self._model() if self._model else None
         if model is None:
             return
-        out, meta = stream.prediction, stream.features.meta
-        predict(model, features, meta, out)
+        out = stream.prediction
+        model.predict(features, stream.features.meta, out)
         out["seq"] = stream.prediction_seq
         stream.prediction_seq += 1
+        out["book_seq"] += stream.ahead[0]
+        out["event_seq"] += stream.ahead[1]
         if self._clock is not None:
             out["latency_ns"] = self._clock() - receive_ns
         stream.append("predictions", out)
+
+    def warm_up(self, patience_s: float = 5.0) -> None:
+        """Let streams that wait for their past have it, or start cold once their patience is over."""
+        for stream in self.streams.values():
+            if stream.pending is None or self._warm is None or not any(event == BOOK for event, _ in stream.pending):
+                continue
+            ahead = self._warm(stream.adapter.symbol, stream.features, stream.pending)
+            if ahead is None and time.monotonic() - stream.opened_s < patience_s:
+                continue
+            waiting, stream.pending = stream.pending, None
+            if ahead is not None:
+                stream.ahead = ahead
+            for event, row in waiting:
+                if event == BOOK:
+                    self._score(stream, row, int(row["receive_ns"][0]))
+                elif event == TRADE:
+                    stream.features.trade(row)
+                elif ahead is None:
+                    stream.features.change(row)
 
     def commit(self) -> int:
         """Acknowledge everything folded so far; on a full disk nothing is acknowledged and nothing lost."""
@@ -181,29 +226,10 @@ class _Stream:
     raw: RawWriter | None
     append: Callable[[str, Any], int]
     prediction_seq: int
+    pending: list[Event] | None  # events that wait for their past
+    ahead: tuple[int, int] = (0, 0)  # from our own numbers to those of whoever records the stream
+    opened_s: float = field(default_factory=time.monotonic)
     prediction: np.ndarray = field(default_factory=lambda: np.zeros(1, PREDICTION))
-
-
-def predict(model: Model, features: np.ndarray, meta: np.ndarray, out: np.ndarray) -> None:
-    """Fill a prediction of one book: NaN and the cause where the stream is doubtful or not warm.
-
-    Parameters
-    ----------
-    model : Model
-    features : ndarray of float64, shape (n features,)
-    meta : ndarray of META, shape (1,)
-    out : ndarray of the `predictions` record, shape (1,)
-    """
-    for name in ("exchange_ns", "receive_ns", "event_seq"):
-        out[name] = meta[name]
-    out["book_seq"] = meta["seq"]
-    out["model_version"] = model.version
-    doubt = int(meta["doubt"][0]) or (OK if meta["clean_ns"][0] >= model.warm_ns else START)
-    out["doubt"] = doubt
-    if doubt == OK:
-        out["raw_score"], out["probability"] = model.score(features)
-    else:
-        out["raw_score"] = out["probability"] = np.nan
 
 
 async def record(
@@ -255,6 +281,7 @@ async def _keep(
             await asyncio.wait_for(done.wait(), commit_s)
         except TimeoutError:
             await asyncio.to_thread(recorder.commit)
+            recorder.warm_up()
             told(recorder.totals)
             if time.monotonic() - last_seal >= seal_s:
                 last_seal = time.monotonic()

@@ -16,6 +16,7 @@ MAY_IMPORT = {
     "tasks": NOUNS | {"prefect"},
     "tasks/stream.py": {"tasks.venues", "websockets"},
     "tasks/replay.py": set(),
+    "tasks/score.py": NOUNS | {"prefect", "numba"},
     "tasks/report.py": NOUNS | {"prefect", "matplotlib"},
     "tasks/monitor.py": {"prefect"},
     "tasks/notify.py": {"prefect"},

@@ -1,0 +1,196 @@
+"""Score books with the registered champion: live, in a replay, or from what the lake holds.
+
+The champion is looked up by its alias; a new one is taken over between two books, without a
+restart and without a book unscored.
+"""
+
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numba import njit
+from prefect import task
+
+from models.errors import NoChampionError
+from models.registry import ChampionModel, Registry
+from models.scorer import Scorer, score_row
+from tasks.features.catalogue import NAMES, columns
+from tasks.features.fold import META, Features
+from tasks.venues.events import BOOK, TRADE
+from warehouse.lake import Lake
+from warehouse.schema import OK, START, row_dtype
+
+WARM_NS = 30_000_000_000  # clean for as long as most features look back
+LOOK_BACK_NS = 400_000_000_000  # of recorded rows that a scorer is warmed up with
+RELOAD_S = 1.0
+
+
+@njit(cache=True)
+def _pick(features, at, x):
+    for i in range(at.size):
+        x[i] = features[at[i]]
+
+
+class LiveModel:
+    """A registered version, ready to score rows of the whole catalogue.
+
+    Attributes
+    ----------
+    version : int
+        In the registry.
+    scorer : Scorer
+        Takes the model's own features in its own order.
+    """
+
+    def __init__(self, model: ChampionModel):
+        self.version, self.names = model.version, model.names
+        self.scorer = Scorer(model.text, model.calibration, model.names)
+        self._at = np.array(columns(model.names))
+        self._x, self._out = np.zeros(len(model.names)), self.scorer.arrays[-1]
+        self.score(np.zeros(len(NAMES)))  # compiled before the first book
+
+    def score(self, features: np.ndarray) -> tuple[float, float]:
+        """Return raw score and calibrated probability of one row in catalogue order."""
+        _pick(features, self._at, self._x)
+        score_row(self._x, *self.scorer.arrays)
+        return self._out[0], self._out[1]
+
+    def batch(self, features: np.ndarray) -> np.ndarray:
+        """Return raw score and probability of each row in catalogue order, shape (n, 2)."""
+        return self.scorer.batch(features[:, self._at])
+
+    def predict(self, features: np.ndarray, meta: np.ndarray, out: np.ndarray) -> None:
+        """Fill a prediction of one book: NaN and the cause where the stream is doubtful or not warm.
+
+        Parameters
+        ----------
+        features : ndarray of float64, shape (n features,)
+        meta : ndarray of META, shape (1,)
+        out : ndarray of the `predictions` record, shape (1,)
+        """
+        seen, told = meta[0], out[0]
+        told["exchange_ns"], told["receive_ns"] = seen["exchange_ns"], seen["receive_ns"]
+        told["event_seq"], told["book_seq"] = seen["event_seq"], seen["seq"]
+        told["model_version"] = self.version
+        doubt = seen["doubt"] or (OK if seen["clean_ns"] >= WARM_NS else START)
+        told["doubt"] = doubt
+        told["raw_score"], told["probability"] = self.score(features) if doubt == OK else (np.nan, np.nan)
+
+
+def champion_of(uri: str, artifacts: Path) -> LiveModel | None:
+    """Return the champion of a registry, or None where there is none yet."""
+    try:
+        return LiveModel(Registry(uri, artifacts).champion())
+    except NoChampionError:
+        return None
+
+
+class Champion:
+    """The champion kept current by a thread that asks the registry every second.
+
+    Examples
+    --------
+    >>> from pathlib import Path
+    >>> folder = Path(getfixture("tmp_path"))
+    >>> with Champion(f"sqlite:///{folder / 'mlflow.db'}", folder) as champion:
+    ...     print(champion.current())
+    None
+    """
+
+    def __init__(self, uri: str, artifacts: Path, changed: Callable[[int], None] = lambda _: None, every_s: float = RELOAD_S):
+        self._registry, self._changed, self._every_s = Registry(uri, artifacts), changed, every_s
+        self._model: LiveModel | None = None
+        self._ended = threading.Event()
+        self.failures = 0  # looks that failed; the model in use stays
+
+    def current(self) -> LiveModel | None:
+        """Return the model to score with now."""
+        return self._model
+
+    def look(self) -> None:
+        """Take over the champion if it is another than the one in use."""
+        version = self._registry.champion_version()
+        if version is not None and (self._model is None or version != self._model.version):
+            self._model = LiveModel(self._registry.load(version))
+            self._changed(version)
+
+    def _watch(self) -> None:
+        while not self._ended.wait(self._every_s):
+            try:
+                self.look()
+            except Exception:  # a registry that is away must not end the scoring
+                self.failures += 1
+
+    def __enter__(self) -> "Champion":
+        self.look()
+        threading.Thread(target=self._watch, name="champion", daemon=True).start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._ended.set()
+
+
+def warm_from(lake: Lake, venue: str) -> Callable[[str, Features, list[tuple[int, np.ndarray]]], tuple[int, int] | None]:
+    """Return how a scorer finds its past in the lake.
+
+    The recorder of the stream and the scorer see the same updates: the recorded rows up to
+    the scorer's first book are folded, and its own events follow without a seam.
+    """
+
+    def warm(symbol: str, features: Features, pending: list[tuple[int, np.ndarray]]) -> tuple[int, int] | None:
+        first = next(row for event, row in pending if event == BOOK)[0]
+        since = int(first["exchange_ns"]) - LOOK_BACK_NS
+        books = lake.rows("l2_snapshots", venue, symbol, since)
+        met = np.flatnonzero(books["update_id"] == first["update_id"])
+        if not met.size:
+            return None
+        joint = books[met[-1]]
+        trades = lake.rows("trades", venue, symbol, since)
+        changes = lake.rows("coverage_changes", venue, symbol)
+        books, trades, changes = (rows[rows["event_seq"] < joint["event_seq"]] for rows in (books, trades, changes))
+        if not changes.size or changes[-1]["state"] != OK:
+            return None
+        if books.size and changes[-1]["event_seq"] < books[0]["event_seq"]:  # good since before we look: start in good state
+            changes = changes[-1:].copy()
+            changes["exchange_ns"] = books[0]["exchange_ns"]
+        features.batch(books, trades, changes)
+        folded = int(trades["trade_id"].max()) if trades.size else -1
+        pending[:] = [(event, row) for event, row in pending if event == BOOK or (event == TRADE and row["trade_id"][0] > folded)]
+        return int(joint["seq"] - first["seq"]), int(joint["event_seq"] - first["event_seq"])
+
+    return warm
+
+
+def score(lake: Lake, model: LiveModel, venue: str, symbol: str) -> dict[str, Any]:
+    """Write a prediction for each feature row that has none yet; return how many, and by which version.
+
+    The scores equal, bit for bit, those of the live path on the same rows.
+    """
+    done = lake.read("predictions", venue, symbol, columns=["event_seq"])["event_seq"].to_numpy()
+    last = int(done.max()) if done.size else -1
+    table = lake.read("features", venue, symbol)
+    rows = np.flatnonzero(table["event_seq"].to_numpy() > last)
+    if not rows.size:
+        return {"venue": venue, "symbol": symbol, "rows": 0, "version": model.version}
+    fresh = table.take(rows)
+    meta = {name: fresh[name].to_numpy() for name in META.names or ()}
+    matrix = np.column_stack([fresh[name].to_numpy() for name in NAMES])
+    out = np.zeros(rows.size, row_dtype("predictions"))
+    for name in ("exchange_ns", "receive_ns", "event_seq"):
+        out[name] = meta[name]
+    out["book_seq"], out["model_version"] = meta["seq"], model.version
+    out["doubt"] = np.where(meta["doubt"] != OK, meta["doubt"], np.where(meta["clean_ns"] >= WARM_NS, OK, START))
+    scores = model.batch(matrix)
+    scores[out["doubt"] != OK] = np.nan
+    out["raw_score"], out["probability"] = scores[:, 0], scores[:, 1]
+    with lake.writer() as writer:
+        session = writer.session(venue, symbol, f"score-{last + 1}-{model.version}", ("predictions",))
+        out["seq"] = session.base["predictions"] + np.arange(rows.size)
+        session.append("predictions", out)
+        writer.commit()
+    return {"venue": venue, "symbol": symbol, "rows": int(rows.size), "version": model.version}
+
+
+score_stream = task(score, name="score", task_run_name="score {venue} {symbol}")
