@@ -24,7 +24,8 @@ def _unsorted(side: str, worse: str) -> str:
 
 
 def _unsized(side: str) -> str:
-    return " OR ".join(f"(NOT isnan({side}_px_{i:02d}) AND NOT ({side}_sz_{i:02d} > 0))" for i in range(LEVELS))
+    levels = ((f"{side}_px_{i:02d}", f"{side}_sz_{i:02d}") for i in range(LEVELS))
+    return " OR ".join(f"(NOT isnan({price}) AND (isnan({size}) OR {size} <= 0))" for price, size in levels)
 
 
 # Rule -> what a row looks like that breaks it.  Doubtful rows promise nothing but their place.
@@ -33,7 +34,7 @@ RULES: Mapping[str, Mapping[str, str]] = {
     "l2_snapshots": {
         **_ORDER,
         "touch_missing": "doubt = 0 AND (isnan(bid_px_00) OR isnan(ask_px_00))",
-        "touch_crossed": "doubt = 0 AND NOT isnan(ask_px_00) AND bid_px_00 >= ask_px_00",
+        "touch_crossed": "doubt = 0 AND NOT isnan(bid_px_00) AND NOT isnan(ask_px_00) AND bid_px_00 >= ask_px_00",
         "bids_unsorted": f"doubt = 0 AND ({_unsorted('bid', '>=')})",
         "asks_unsorted": f"doubt = 0 AND ({_unsorted('ask', '<=')})",
         "size_not_positive": f"doubt = 0 AND ({_unsized('bid')} OR {_unsized('ask')})",
@@ -41,8 +42,8 @@ RULES: Mapping[str, Mapping[str, str]] = {
     },
     "trades": {
         **_ORDER,
-        "price_not_positive": "NOT (price > 0 AND NOT isnan(price))",
-        "size_not_positive": "NOT (size > 0 AND NOT isnan(size))",
+        "price_not_positive": "isnan(price) OR price <= 0",
+        "size_not_positive": "isnan(size) OR size <= 0",
         "aggressor_unknown": "aggressor NOT BETWEEN -1 AND 1",
     },
     "coverage_changes": {**_ORDER, "state_unknown": f"state NOT BETWEEN 0 AND {len(STATES) - 1}"},

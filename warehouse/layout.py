@@ -124,7 +124,7 @@ class Layout:
         """
         for name in _FOLDERS:
             path = self.root / name
-            if not os.access(path, os.W_OK | os.X_OK):
+            if not os.access(path, os.W_OK | os.X_OK, effective_ids=True):
                 raise LakeNotWritableError(path, "read-only file system" if _is_read_only(path) else "permission denied")
 
     def sweep(self) -> None:

@@ -1,6 +1,6 @@
 """A program to kill: replays the same rows from the first whenever it is started, and says what was acknowledged.
 
-    python -m tests.warehouse.ingest LAKE VENUE SYMBOL TOTAL PAUSE_MS
+python -m tests.warehouse.ingest LAKE VENUE SYMBOL TOTAL PAUSE_MS
 """
 
 import random

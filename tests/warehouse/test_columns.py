@@ -53,7 +53,7 @@ def test_an_open_table_takes_further_doubles():
     ],
 )
 def test_rows_of_another_type_are_refused_by_name(table, dtype):
-    with pytest.raises(RowTypeError, match=f"rows of {table} must have dtype exchange_ns <i8.*received dtype"):
+    with pytest.raises(RowTypeError, match=rf"rows of {table} must have dtype exchange_ns <i8.*received dtype"):
         to_batch(table, np.zeros(1, dtype))
 
 
@@ -62,17 +62,17 @@ def test_text_rows_must_have_the_columns_of_the_table():
     assert text_batch("unreadable", pa.Table.from_pylist(text_rows(0, 3))).num_rows == 3
     with pytest.raises(RowTypeError, match=r"must have the columns receive_ns, seq, event_seq, reason, frame, received reason"):
         text_batch("unreadable", [{"reason": "?"}])
-    with pytest.raises(RowTypeError, match="must have the types receive_ns int64"):
+    with pytest.raises(RowTypeError, match=r"must have the types receive_ns int64"):
         text_batch("unreadable", [{**text_rows(0, 1)[0], "seq": "first"}])
 
 
 def test_a_missing_column_is_named():
-    with pytest.raises(RowTypeError, match="received none named price, size"):
+    with pytest.raises(RowTypeError, match=r"received none named price, size"):
         to_rows("trades", pa.table(to_batch("trades", rows_of("trades", 0, 1))).drop_columns(["price", "size"]))
 
 
 def test_an_unknown_table_is_answered_with_the_known():
-    with pytest.raises(UnknownTableError, match="must be one of l2_snapshots, trades, .* received 'books'"):
+    with pytest.raises(UnknownTableError, match=r"must be one of l2_snapshots, trades, .* received 'books'"):
         arrow_schema("books")
 
 

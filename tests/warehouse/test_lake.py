@@ -62,7 +62,7 @@ def test_what_was_written_is_read_back_bit_by_bit(lake, table, seal):
 def test_text_is_read_back(lake):
     write(lake, "unreadable", text_rows(0, 5))
     assert lake.read("unreadable", columns=["receive_ns", "seq", "event_seq", "reason", "frame"]).to_pylist() == text_rows(0, 5)
-    with pytest.raises(RowTypeError, match="a table with text; use read"):
+    with pytest.raises(RowTypeError, match=r"a table with text; use read"):
         lake.rows("unreadable", *STREAM)
 
 
@@ -81,7 +81,7 @@ def test_an_empty_lake_answers_everything_with_nothing(lake):
 
 def test_an_unknown_table_is_named_everywhere(lake):
     for ask in (lake.read, lake.partitions, lake.version, lambda table: lake.rows(table, *STREAM), lambda t: lake.watermark(t, *STREAM)):
-        with pytest.raises(UnknownTableError, match="table must be one of l2_snapshots, .* received 'books'"):
+        with pytest.raises(UnknownTableError, match=r"table must be one of l2_snapshots, .* received 'books'"):
             ask("books")
 
 
@@ -139,7 +139,7 @@ def test_states_are_remembered_by_key(lake):
     lake.save_state("features-1/a/b", b"one")
     lake.save_state("features-1/a/b", b"two")
     assert lake.load_state("features-1/a/b") == b"two"
-    with pytest.raises(ValueError, match="received '../b'"):
+    with pytest.raises(ValueError, match=r"received '../b'"):
         lake.save_state("../b", b"")
 
 
@@ -147,7 +147,7 @@ def test_a_folder_that_cannot_be_made_is_named():
     with _as_nobody() as folder:
         folder.chmod(0o555)
         _drop_rights()
-        with pytest.raises(LakeNotWritableError, match=f"the lake must be writable, but {folder}/new.* is not: Permission denied"):
+        with pytest.raises(LakeNotWritableError, match=rf"the lake must be writable, but {folder}/new.* is not: Permission denied"):
             Lake(folder / "new")
 
 
@@ -162,13 +162,13 @@ def test_a_read_only_lake_can_be_read_but_not_written():
         assert lake.read("trades").num_rows == 5
         assert lake.sql("SELECT count(*) AS n FROM trades")["n"].to_pylist() == [5]
         for write_something in (lake.writer, lake.publish, lake.compact, lake.vacuum, lambda: lake.pin({"trades": 1}, "x")):
-            with pytest.raises(LakeNotWritableError, match=f"{folder}/lake/.* is not: .*ermission denied"):
+            with pytest.raises(LakeNotWritableError, match=rf"{folder}/lake/.* is not: .*ermission denied"):
                 write_something()
 
 
 def test_a_file_in_the_way_is_named(tmp_path):
     (tmp_path / "lake").write_text("not a folder")
-    with pytest.raises(LakeNotWritableError, match="lake.* is not: (Not a directory|File exists)"):
+    with pytest.raises(LakeNotWritableError, match=r"lake.* is not: (Not a directory|File exists)"):
         Lake(tmp_path / "lake")
 
 
