@@ -83,11 +83,16 @@ def measure(files: list[Path], venue: str, core: int, rounds: int, minutes: floa
         if "wire" in wanted:
             say("wire to score")
             results += wire.measure(capture, booster, columns, rounds)
+        unpin()
+        if "process" in wanted:
+            import process
+
+            say("the live process on simulated sockets, three runs")
+            results += process.measure(core, booster.model_to_string(), 15.0)
         if "memory" in wanted:
             import memory
 
             say(f"memory: {minutes:g} minutes of a simulated market at full speed")
-            unpin()
             results += memory.measure(booster.model_to_string(), minutes)
     return results
 

@@ -41,3 +41,15 @@ def test_our_contestant_reads_out_what_the_naive_book_holds(tmp_path, venue, sym
 def test_a_missing_interpreter_is_told_not_guessed():
     [found] = run("-c", "import install, json; print(json.dumps(install.find_python('9.99')))")
     assert found is None
+
+
+@pytest.mark.slow
+def test_the_driver_measures_a_simulated_capture_and_finds_nothing_wrong(tmp_path):
+    capture, out = tmp_path / "binance_usdm-made.gz", tmp_path / "out.json"
+    simulator.write_capture(capture, simulator.frames("binance_usdm", "BTCUSDT", 120.0, 3))
+    command = [sys.executable, str(BENCH / "run.py"), str(capture), "--rounds", "1", "--no-install", "--out", str(out)]
+    done = subprocess.run([*command, "--only", "books,features,scorer,wire"], capture_output=True, text=True, check=False)
+    assert done.returncode in (0, 1), done.stderr  # 1: this machine missed a budget
+    results = json.loads(out.read_text())["results"]
+    assert len({result["section"] for result in results}) == 4
+    assert not [result for result in results if "WRONG" in result["note"]]
