@@ -5,6 +5,7 @@ counts and, if asked, writes its Data Docs.  It takes seconds to import, so only
 functions that need it do.
 """
 
+import logging
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -120,6 +121,7 @@ def _judge(record: dict[str, Any], rules: list[str], docs: Path | None) -> tuple
     import pandas as pd
 
     gx: Any = great_expectations  # its own annotations hide what it exports
+    logging.getLogger("great_expectations").setLevel(logging.WARNING)
     context = gx.get_context(mode="ephemeral")
     context.variables.progress_bars = {"globally": False}
     suite = context.suites.add(gx.ExpectationSuite("rows"))

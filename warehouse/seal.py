@@ -22,7 +22,7 @@ from warehouse.layout import Layout
 from warehouse.wal import Orphan, Part, commits, segments
 
 Stream = tuple[str, str]
-_CHUNK_BYTES = 256 << 20  # a backlog beyond this is sealed in several commits, to bound memory
+_CHUNK_BYTES = 128 << 20  # a backlog beyond this is sealed in several commits, to bound memory
 _SEALED = re.compile(r"rows-(\d+)-\d+\.parquet")
 
 

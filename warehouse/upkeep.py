@@ -1,6 +1,7 @@
 """What keeps a lake small and quick: fewer, larger files, and no files that nobody needs."""
 
 import os
+import time
 from collections.abc import Iterator
 from itertools import pairwise
 
@@ -15,6 +16,7 @@ from warehouse.pins import pinned_files
 from warehouse.schema import TABLES
 
 TARGET_BYTES = 128 << 20
+_UNKNOWN_S = 86_400.0
 REPLACED = "day-"  # files of Lake.replace carry a manifest and are alone in their partition
 
 
@@ -31,16 +33,23 @@ def vacuum(layout: Layout, grace_hours: int = 1) -> dict[str, int]:
     """Delete files that left their table longer ago than the grace time and that no pin holds; return how many, a table.
 
     The grace time is for readers that still go by an older list, `warehouse.duckdb` among them.
+    Files of which the log knows nothing, left by a kill or forgotten since they were unpinned,
+    go when they are a day old: younger ones may be on their way into the log.
     """
     layout.sweep()
-    deleted = {}
-    for table in TABLES:
-        log = layout.log(table)
-        kept = pinned_files(layout, table) | {file.path for file in log.snapshot().files}
-        gone = [path for path in log.stale(grace_hours) if path not in kept and (log.folder / path).exists()]
-        for path in gone:
-            (log.folder / path).unlink(missing_ok=True)
-        deleted[table] = len(gone)
+    return {table: _vacuum_table(layout, table, grace_hours) for table in TABLES}
+
+
+def _vacuum_table(layout: Layout, table: str, grace_hours: int) -> int:
+    log = layout.log(table)
+    kept = pinned_files(layout, table) | {file.path for file in log.snapshot().files}
+    left, old = set(log.stale(0)), set(log.stale(grace_hours))
+    deleted = 0
+    for path in log.folder.glob("venue=*/symbol=*/day=*/*.parquet"):
+        name = path.relative_to(log.folder).as_posix()
+        if name not in kept and (name in old or (name not in left and path.stat().st_mtime < time.time() - _UNKNOWN_S)):
+            path.unlink(missing_ok=True)
+            deleted += 1
     return deleted
 
 

@@ -17,6 +17,7 @@ import fcntl
 import json
 import os
 import struct
+import time
 import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -165,7 +166,7 @@ class Orphan:
         """Remove the segment; one whose bytes were damaged is kept aside as `.damaged`."""
         _, good, total, torn = scan(self.path)
         if good < total and not torn:
-            self.path.rename(self.path.with_suffix(".damaged"))
+            self.path.rename(self.path.with_name(f"{self.path.stem}-{time.time_ns()}.damaged"))
         else:
             self.path.unlink(missing_ok=True)
         self.close()

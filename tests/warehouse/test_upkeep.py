@@ -1,4 +1,6 @@
+import os
 import threading
+import time
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -80,6 +82,28 @@ def test_a_grace_time_keeps_files_for_readers_that_have_them(lake):
         assert lake.vacuum(grace_hours=1)["trades"] == 0
         assert connection.execute("SELECT count(*) FROM trades").fetchone() == (60,)
     assert len(_files(lake)) == 4
+
+
+def test_files_unknown_to_the_log_go_after_a_day(lake):
+    _fill(lake, 0, 1)
+    (known,) = _files(lake)
+    for name, age_s in (("day-old.parquet", 90_000), ("day-new.parquet", 60)):
+        (known.parent / name).write_bytes(b"")
+        os.utime(known.parent / name, (time.time() - age_s,) * 2)
+    os.utime(known, (0, 0))
+    assert lake.vacuum()["trades"] == 1
+    assert sorted(path.name for path in _files(lake)) == ["day-new.parquet", known.name]
+
+
+@pytest.mark.slow
+def test_a_long_log_keeps_rows_and_watermarks(lake):
+    for first in range(0, 2300, 230):
+        _fill(lake, first, 23, 10)
+        lake.compact()
+        lake.vacuum(0)
+    assert list(lake.root.glob("tables/trades/_delta_log/*.checkpoint.parquet"))
+    assert lake.watermark("trades", *STREAM) == 2299
+    assert lake.rows("trades", *STREAM).tobytes() == rows_of("trades", 0, 2300).tobytes()
 
 
 def test_readers_see_whole_tables_while_files_are_merged_and_deleted(lake):
