@@ -8,7 +8,9 @@ from warehouse.schema import LEVELS
 
 _MID, _SPREAD, _IMBALANCE, _WEIGHTED, _MICRO = (NAMES.index(n) for n in ("mid", "spread_bps", "imbalance_1", "weighted_mid", "microprice"))
 _DEPTH_BID, _DEPTH_ASK, _RATIO, _PRESSURE = (NAMES.index(n) for n in ("depth_bid_5", "depth_ask_5", "depth_ratio_5", "pressure"))
-_BUY, _SELL, _GAP_BID, _GAP_ASK = (NAMES.index(n) for n in (f"buy_cost_bps_{SWEEPS[0]}", f"sell_cost_bps_{SWEEPS[0]}", "gap_bid_bps", "gap_ask_bps"))
+_BUY, _SELL, _GAP_BID, _GAP_ASK = (
+    NAMES.index(n) for n in (f"buy_cost_bps_{SWEEPS[0]}", f"sell_cost_bps_{SWEEPS[0]}", "gap_bid_bps", "gap_ask_bps")
+)
 _SWEEP_LOW, _SWEEP_HIGH = float(SWEEPS[0]), float(SWEEPS[1])
 _FADE_BPS = 5.0
 
@@ -49,10 +51,11 @@ def book_features(row, out):
     for i in range(LEVELS):
         bids += bid_sz[i]
         asks += ask_sz[i]
+        # Both touches are as far from the mid, so distances from the touch fade alike, and never to 0 / 0.
         if bid_sz[i] > 0.0:
-            near_bids += bid_sz[i] * np.exp(-1e4 * (mid - bid_px[i]) / mid / _FADE_BPS)
+            near_bids += bid_sz[i] * np.exp(-1e4 * (bid_px[0] - bid_px[i]) / mid / _FADE_BPS)
         if ask_sz[i] > 0.0:
-            near_asks += ask_sz[i] * np.exp(-1e4 * (ask_px[i] - mid) / mid / _FADE_BPS)
+            near_asks += ask_sz[i] * np.exp(-1e4 * (ask_px[i] - ask_px[0]) / mid / _FADE_BPS)
         if i == 0:
             out[_IMBALANCE] = (bids - asks) / (bids + asks)
         elif i == 4:

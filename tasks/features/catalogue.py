@@ -42,16 +42,22 @@ def _book() -> list[Feature]:
         *(f(f"imbalance_{k}", "[-1, 1]", f"bid less ask size over their sum, best {k} levels") for k in (1, 5, 10)),
         f("weighted_mid", "price", "touch prices weighted by the opposite sizes"),
         f("microprice", "price", "expected next mid; the weighted mid until an estimator was fitted", "Stoikov 2018"),
-        f("microprice_drift_bps", "bps", "change of the microprice since the last update"),
+        f("microprice_drift_bps", "bps", "change of the microprice since the last update; NaN at the first"),
         f("spread_compression", "ratio", "spread over its mean of the last 60 s", warmup_s=60.0),
         *(f(f"depth_bid_{k}", "base", f"bid size of the best {k} levels") for k in (5, 10, 20)),
         *(f(f"depth_ask_{k}", "base", f"ask size of the best {k} levels") for k in (5, 10, 20)),
         *(f(f"depth_ratio_{k}", "log ratio", f"log of bid over ask size, best {k} levels") for k in (5, 10, 20)),
         f("pressure", "[-1, 1]", "bid less ask size over their sum, levels fading with exp(-distance / 5 bps)"),
-        *(f(f"buy_cost_bps_{q}", "bps", f"price of buying {q} quote units at once, against mid; NaN if the 20 levels hold less") for q in SWEEPS),
-        *(f(f"sell_cost_bps_{q}", "bps", f"price of selling {q} quote units at once, against mid; NaN if the 20 levels hold less") for q in SWEEPS),
-        f("gap_bid_bps", "bps", "distance from the best to the second bid"),
-        f("gap_ask_bps", "bps", "distance from the best to the second ask"),
+        *(
+            f(f"buy_cost_bps_{q}", "bps", f"price of buying {q} quote units at once, against mid; NaN if the 20 levels hold less")
+            for q in SWEEPS
+        ),
+        *(
+            f(f"sell_cost_bps_{q}", "bps", f"price of selling {q} quote units at once, against mid; NaN if the 20 levels hold less")
+            for q in SWEEPS
+        ),
+        f("gap_bid_bps", "bps", "distance from the best to the second bid; NaN without one"),
+        f("gap_ask_bps", "bps", "distance from the best to the second ask; NaN without one"),
     ]
 
 
@@ -59,19 +65,70 @@ def _flow() -> list[Feature]:
     cont, xu = "Cont, Kukanov and Stoikov 2014", "Xu, Gould and Howison 2019"
     return [
         *_windowed("ofi", "base", "order_flow", cont, "order-flow imbalance at the touch over {w} s"),
-        *(f for i in range(1, 6) for f in _windowed(f"mlofi_{i}", "base", "order_flow", xu, f"order-flow imbalance at level {i} over {{w}} s")),
+        *(
+            f
+            for i in range(1, 6)
+            for f in _windowed(f"mlofi_{i}", "base", "order_flow", xu, f"order-flow imbalance at level {i} over {{w}} s")
+        ),
         *_windowed("update_intensity", "1/s", "order_flow", "", "book updates a second over {w} s"),
         *_windowed("trade_imbalance", "[-1, 1]", "trades", "", "bought less sold volume over their sum, {w} s; 0 without a trade"),
         *_windowed("signed_volume", "base", "trades", "", "bought less sold volume over {w} s"),
-        *(Feature(f"volume_zscore_{w}", "sigma", 301.0, "trades", "", f"volume of {w} s against the {w} s volumes of the last 300 s") for w in WINDOWS),
+        *(
+            Feature(f"volume_zscore_{w}", "sigma", 301.0, "trades", "", f"volume of {w} s against the {w} s volumes of the last 300 s")
+            for w in WINDOWS
+        ),
         *_windowed("trade_intensity", "1/s", "trades", "", "trades a second over {w} s"),
-        *_windowed("effective_spread_bps", "bps", "trades", "", "size-weighted cost of taking against the mid just before, both ways, over {w} s; 0 without a trade"),
-        *_windowed("price_impact_bps", "bps", "trades", "", "move of the mid in a trade's direction 5 s after it, trades that became 5 s old in the last {w} s; 0 without one", extra_s=5.0),
-        *_windowed("realized_vol", "log return", "volatility", "Andersen and Bollerslev 1998", "root of summed squared log returns of the mid over {w} s", (*WINDOWS, 300)),
-        *(Feature(f"kyle_lambda_{w}", "price/base", w + 1.0, "trades", "Kyle 1985", f"price move a unit of signed volume, least squares over {w} buckets of 1 s; 0 without variation") for w in (30, 300)),
-        Feature("amihud_300", "1/quote", 301.0, "trades", "Amihud 2002", "mean of |return| over quote volume, 1 s buckets with a trade in the last 300 s"),
+        *_windowed(
+            "effective_spread_bps",
+            "bps",
+            "trades",
+            "",
+            "size-weighted cost of taking against the mid just before, both ways, over {w} s; 0 without a trade",
+        ),
+        *_windowed(
+            "price_impact_bps",
+            "bps",
+            "trades",
+            "",
+            "move of the mid in a trade's direction 5 s after it, trades that became 5 s old in the last {w} s; 0 without one",
+            extra_s=5.0,
+        ),
+        *_windowed(
+            "realized_vol",
+            "log return",
+            "volatility",
+            "Andersen and Bollerslev 1998",
+            "root of summed squared log returns of the mid over {w} s",
+            (*WINDOWS, 300),
+        ),
+        *(
+            Feature(
+                f"kyle_lambda_{w}",
+                "price/base",
+                w + 1.0,
+                "trades",
+                "Kyle 1985",
+                f"price move a unit of signed volume, least squares over {w} buckets of 1 s; 0 without variation",
+            )
+            for w in (30, 300)
+        ),
+        Feature(
+            "amihud_300",
+            "1/quote",
+            301.0,
+            "trades",
+            "Amihud 2002",
+            "mean of |return| over quote volume, 1 s buckets with a trade in the last 300 s",
+        ),
         Feature("roll_spread_300", "price", 300.0, "trades", "Roll 1984", "spread implied by the bounce of trade prices over 300 s"),
-        Feature("vpin", "[0, 1]", 7200.0, "trades", "Easley, Lopez de Prado and O'Hara 2012", "order-flow toxicity: mean imbalance of the last 50 volume buckets; a bucket is 1/50 of the last full hour's volume"),
+        Feature(
+            "vpin",
+            "[0, 1]",
+            7200.0,
+            "trades",
+            "Easley, Lopez de Prado and O'Hara 2012",
+            "order-flow toxicity: mean imbalance of the last 50 volume buckets; a bucket is 1/50 of the last full hour's volume",
+        ),
     ]
 
 
@@ -96,6 +153,14 @@ SETS: dict[str, tuple[str, ...]] = {
     "l2_core": tuple(f.name for f in FEATURES if f.name not in _LEVELS | _CALENDAR and not f.name.startswith("mlofi_1_")),
     "trades": tuple(f.name for f in FEATURES if f.family == "trades"),
 }
+
+# Of these, by definition, more is more buying pressure: a model may be held to use them that way
+# round, which is worth more than any amount of fitting when there are only minutes to learn from.
+BUYING = frozenset(
+    name
+    for name in NAMES
+    if name.startswith(("imbalance_", "depth_ratio_", "ofi_", "mlofi_", "trade_imbalance_", "signed_volume_")) or name == "pressure"
+)
 
 
 def columns(names: tuple[str, ...]) -> list[int]:

@@ -8,6 +8,7 @@ from tasks.features.seconds import close_seconds
 from tasks.features.state import (
     BOOK_FROM,
     BOOK_TO,
+    BUCKETS,
     HOUR,
     IMPACT_NS,
     N_SPANS,
@@ -28,11 +29,14 @@ _OFI, _MLOFI, _UPDATES, _IMBALANCE, _SIGNED, _ZSCORE, _TRADES, _EFFECTIVE, _IMPA
     )
 )  # fmt: skip
 _KYLE, _AMIHUD, _ROLL, _VPIN, _COMPRESSION, _DRIFT, _HOUR = (
-    NAMES.index(n) for n in ("kyle_lambda_30", "amihud_300", "roll_spread_300", "vpin", "spread_compression", "microprice_drift_bps", "hour")
+    NAMES.index(n)
+    for n in ("kyle_lambda_30", "amihud_300", "roll_spread_300", "vpin", "spread_compression", "microprice_drift_bps", "hour")
 )
 _MINUTE_SPAN, _LONG_SPAN = 3, 4  # the 60 s and 300 s windows in SPANS
+_SECONDS_NS = (BUCKETS + 1) * SECOND  # by then every bucket was a whole clean second
 _SQUARED, _SPREAD = 5, 6  # columns of a book entry behind the five levels
 _BOUGHT, _SOLD, _COST, _COSTED, _PRODUCT, _STEP, _STEP_BEFORE = range(7)
+_NO_PAIR = 2  # the first two trades of a clean stream end no pair of price steps
 
 
 @njit(cache=True)
@@ -103,19 +107,22 @@ def on_trade(s, trades, row):
     size, price, side = row["size"], row["price"], float(row["aggressor"])
     entry = trades[s["trade_head"] & (trades.size - 1)]
     entry["ns"] = s["clock_ns"]
-    entry["mid"] = s["mid"]
+    entry["mid"] = s["mid"] if side != 0.0 else np.nan
     entry["side"] = side
     entry["impact"] = np.nan
     value = entry["value"]
-    value[_BOUGHT] = size if side > 0.0 else 0.0
-    value[_SOLD] = size if side < 0.0 else 0.0
-    known = not np.isnan(s["mid"])
-    value[_COST] = size * 2e4 * side * (price - s["mid"]) / s["mid"] if known else 0.0
+    value[_BOUGHT] = 0.5 * (1.0 + side) * size  # of an unknown aggressor: half each
+    value[_SOLD] = 0.5 * (1.0 - side) * size
+    known = not np.isnan(entry["mid"])
+    value[_COST] = size * 2e4 * side * (price - entry["mid"]) / entry["mid"] if known else 0.0
     value[_COSTED] = size if known else 0.0
-    step = 0.0 if np.isnan(s["last_trade_px"]) else price - s["last_trade_px"]
-    value[_PRODUCT] = step * s["last_step"]
-    value[_STEP] = step
-    value[_STEP_BEFORE] = s["last_step"]
+    step = price - s["last_trade_px"] if s["trade_head"] else 0.0
+    if s["trade_head"] >= _NO_PAIR:
+        value[_PRODUCT] = step * s["last_step"]
+        value[_STEP] = step
+        value[_STEP_BEFORE] = s["last_step"]
+    else:
+        value[_PRODUCT] = value[_STEP] = value[_STEP_BEFORE] = 0.0
     s["last_step"] = step
     s["last_trade_px"] = price
     s["trade_head"] += 1
@@ -135,7 +142,9 @@ def _fill_vpin(s, size, side):
     hour = s["clock_ns"] // HOUR
     if hour != s["hour"]:
         if s["hour_whole"] and hour == s["hour"] + 1 and s["hour_volume"] > 0.0:
-            s["vpin_bucket"] = s["hour_volume"] / VPIN_BUCKETS
+            s["vpin_next"] = s["hour_volume"] / VPIN_BUCKETS
+            if s["vpin_bucket"] == 0.0:
+                s["vpin_bucket"] = s["vpin_next"]
         s["hour_whole"] = 1
         s["hour_volume"] = 0.0
         s["hour"] = hour
@@ -145,22 +154,24 @@ def _fill_vpin(s, size, side):
         return
     left = size
     while left > 0.0:
-        room = bucket - s["vpin_buy"] - s["vpin_sell"]
+        room = max(0.0, bucket - s["vpin_volume"])
         part = min(left, room)
-        if side > 0.0:
-            s["vpin_buy"] += part
-        else:
-            s["vpin_sell"] += part
+        s["vpin_volume"] += part
+        s["vpin_signed"] += side * part
         left -= part
         if part >= room:
-            s["vpin_ring"][s["vpin_n"] % VPIN_BUCKETS] = abs(s["vpin_buy"] - s["vpin_sell"]) / bucket
+            s["vpin_ring"][s["vpin_n"] % VPIN_BUCKETS] = min(1.0, abs(s["vpin_signed"]) / bucket)
             s["vpin_n"] += 1
-            s["vpin_buy"] = 0.0
-            s["vpin_sell"] = 0.0
+            s["vpin_volume"] = 0.0
+            s["vpin_signed"] = 0.0
+            bucket = s["vpin_bucket"] = s["vpin_next"]  # a bucket keeps the size it was opened with
+            if left > 2 * VPIN_BUCKETS * bucket:  # one huge trade: all buckets that count are its own
+                left = VPIN_BUCKETS * bucket + left % bucket
 
 
 @njit(cache=True)
 def _order_flow(s, i, bid_px, bid_sz, ask_px, ask_sz):
+    # A level that the book is too thin for stands infinitely far away, and holds nothing.
     e = 0.0
     if bid_px >= s["px"][0, i]:
         e += bid_sz
@@ -182,14 +193,14 @@ def on_book(s, books, row, out):
     value = entry["value"]
     value[_SPREAD] = out[1]
     for i in range(5):
-        flow = 0.0
-        if s["seen"]:
-            flow = _order_flow(s, i, row["bid_px"][i], row["bid_sz"][i], row["ask_px"][i], row["ask_sz"][i])
-        value[i] = flow
-        s["px"][0, i] = row["bid_px"][i]
-        s["sz"][0, i] = row["bid_sz"][i]
-        s["px"][1, i] = row["ask_px"][i]
-        s["sz"][1, i] = row["ask_sz"][i]
+        bid_sz, ask_sz = row["bid_sz"][i], row["ask_sz"][i]
+        bid_px = row["bid_px"][i] if bid_sz > 0.0 else -np.inf
+        ask_px = row["ask_px"][i] if ask_sz > 0.0 else np.inf
+        value[i] = _order_flow(s, i, bid_px, bid_sz, ask_px, ask_sz) if s["seen"] else 0.0
+        s["px"][0, i] = bid_px
+        s["sz"][0, i] = bid_sz
+        s["px"][1, i] = ask_px
+        s["sz"][1, i] = ask_sz
     value[_SQUARED] = 0.0
     out[_DRIFT] = np.nan
     if s["seen"]:
@@ -208,9 +219,19 @@ def on_book(s, books, row, out):
 
 
 @njit(cache=True)
-def flow_features(s, out):
+def flow_features(s, trades, out):
     """Write the windowed features of this moment; NaN where the stream has not been clean for long enough."""
     clean = s["clock_ns"] - s["clean_since_ns"]
+    # Trades that are 5 s old at this very moment: counted with the mid so far, settled when the clock moves on.
+    impact = 0.0
+    n_impact = 0
+    for i in range(s["aged"], s["trade_head"]):
+        entry = trades[i & (trades.size - 1)]
+        if entry["ns"] + IMPACT_NS > s["clock_ns"]:
+            break
+        if not np.isnan(entry["mid"]):
+            impact += entry["side"] * 1e4 * (s["mid"] - entry["mid"]) / entry["mid"]
+            n_impact += 1
     for k in range(3):
         w = SPANS[k] / SECOND
         if clean < SPANS[k]:
@@ -227,17 +248,18 @@ def flow_features(s, out):
             sold = s["trade_sum"][k, _SOLD] + s["trade_lost"][k, _SOLD]
             n = s["trade_head"] - s["trade_tail"][k]
             out[_SIGNED + k] = bought - sold
-            out[_IMBALANCE + k] = (bought - sold) / (bought + sold) if n else 0.0
+            out[_IMBALANCE + k] = (bought - sold) / (bought + sold) if n and bought + sold > 0.0 else 0.0
             out[_TRADES + k] = n / w
             costed = s["trade_sum"][k, _COSTED] + s["trade_lost"][k, _COSTED]
             out[_EFFECTIVE + k] = (s["trade_sum"][k, _COST] + s["trade_lost"][k, _COST]) / costed if costed > 0.0 else 0.0
             out[_VOL + k] = np.sqrt(max(0.0, s["book_sum"][k, _SQUARED] + s["book_lost"][k, _SQUARED]))
         out[_IMPACT + k] = np.nan
         if clean >= SPANS[k] + IMPACT_NS:
-            out[_IMPACT + k] = (s["aged_sum"][k] + s["aged_lost"][k]) / s["aged_n"][k] if s["aged_n"][k] else 0.0
+            n = s["aged_n"][k] + n_impact
+            out[_IMPACT + k] = (s["aged_sum"][k] + s["aged_lost"][k] + impact) / n if n else 0.0
         out[_ZSCORE + k] = np.nan
         mean, std = s["per_second"][2 * k], s["per_second"][2 * k + 1]
-        if not np.isnan(mean):
+        if clean >= _SECONDS_NS:
             volume = s["trade_sum"][k, _BOUGHT] + s["trade_lost"][k, _BOUGHT] + s["trade_sum"][k, _SOLD] + s["trade_lost"][k, _SOLD]
             out[_ZSCORE + k] = (volume - mean) / std if std > 1e-9 * mean else 0.0
     _long_features(s, out, clean)
@@ -250,22 +272,22 @@ def _long_features(s, out, clean):
     if clean >= SPANS[_MINUTE_SPAN]:
         n = s["book_head"] - s["book_tail"][_MINUTE_SPAN]
         total = s["book_sum"][_MINUTE_SPAN, _SPREAD] + s["book_lost"][_MINUTE_SPAN, _SPREAD]
-        out[_COMPRESSION] = out[1] / (total / n)
+        out[_COMPRESSION] = out[1] / (total / n) if total > 0.0 else np.nan
     out[_VOL + 3] = np.nan
     out[_ROLL] = np.nan
     if clean >= SPANS[_LONG_SPAN]:
         out[_VOL + 3] = np.sqrt(max(0.0, s["book_sum"][_LONG_SPAN, _SQUARED] + s["book_lost"][_LONG_SPAN, _SQUARED]))
-        n = s["trade_head"] - s["trade_tail"][_LONG_SPAN]
+        n = s["trade_head"] - max(_NO_PAIR, s["trade_tail"][_LONG_SPAN])
         total = s["trade_sum"][_LONG_SPAN]
         lost = s["trade_lost"][_LONG_SPAN]
         out[_ROLL] = 0.0
-        if n:
+        if n > 0:
             product = (total[_PRODUCT] + lost[_PRODUCT]) / n
             steps = (total[_STEP] + lost[_STEP]) * (total[_STEP_BEFORE] + lost[_STEP_BEFORE])
             out[_ROLL] = 2.0 * np.sqrt(max(0.0, steps / n / n - product))
-    out[_KYLE] = s["per_second"][6]
-    out[_KYLE + 1] = s["per_second"][7]
-    out[_AMIHUD] = s["per_second"][8]
+    out[_KYLE] = s["per_second"][6] if clean >= 31 * SECOND else np.nan
+    out[_KYLE + 1] = s["per_second"][7] if clean >= _SECONDS_NS else np.nan
+    out[_AMIHUD] = s["per_second"][8] if clean >= _SECONDS_NS else np.nan
     out[_VPIN] = np.nan
     if s["vpin_n"] >= VPIN_BUCKETS:
         total = 0.0

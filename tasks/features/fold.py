@@ -14,9 +14,7 @@ from tasks.features.flow import advance, flow_features, oldest_trade, on_book, o
 from tasks.features.state import BOOK_ENTRY, STATE, TRADE_ENTRY, new_ring, new_state, restart, wider_ring
 from warehouse.schema import OK, row_dtype
 
-META = np.dtype(
-    [("exchange_ns", "i8"), ("receive_ns", "i8"), ("seq", "i8"), ("event_seq", "i8"), ("clean_ns", "i8"), ("doubt", "i8")]
-)
+META = np.dtype([("exchange_ns", "i8"), ("receive_ns", "i8"), ("seq", "i8"), ("event_seq", "i8"), ("clean_ns", "i8"), ("doubt", "i8")])
 _TRADES, _CHANGES = (np.zeros(0, row_dtype(t)) for t in ("trades", "coverage_changes"))
 _DONE, _BOOK_ROOM, _TRADE_ROOM = range(3)
 _WIDTH = len(NAMES)
@@ -36,10 +34,12 @@ def _on_book(s, books, trades, row, meta, out):
         for i in range(_WIDTH):
             out[i] = np.nan
         meta["clean_ns"] = 0
+        if s["doubt"] == OK:  # a side without a level has no mid: nothing may be measured across it
+            restart(s, OK, s["clock_ns"])
         return
     book_features(row, out)
     on_book(s, books, row, out)
-    flow_features(s, out)
+    flow_features(s, trades, out)
 
 
 @njit(cache=True)
@@ -56,7 +56,7 @@ def fold(state, book_ring, trade_ring, books, trades, changes, at, meta, out):
             restart(s, changes[c]["state"], changes[c]["exchange_ns"])
             c += 1
         elif trade_at < book_at:
-            if s["doubt"] == OK:
+            if s["doubt"] == OK and trades[t]["backfill"] == 0:  # history is not news
                 if s["trade_head"] - oldest_trade(s) >= trade_ring.size:
                     at[0], at[1], at[2], at[3] = b, t, c, k
                     return _TRADE_ROOM
@@ -86,7 +86,7 @@ def _live_book(state, book_ring, trade_ring, row, meta, out):
 @njit(cache=True)
 def _live_trade(state, book_ring, trade_ring, row):
     s = state[0]
-    if s["doubt"] == OK:
+    if s["doubt"] == OK and row[0]["backfill"] == 0:
         if s["trade_head"] - oldest_trade(s) >= trade_ring.size:
             return _TRADE_ROOM
         advance(s, book_ring, trade_ring, row[0]["exchange_ns"])

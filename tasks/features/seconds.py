@@ -36,7 +36,7 @@ def _amihud(s):
     n = 0
     for i in range(BUCKETS):
         if s["b_quote"][i] > 0.0:
-            total += abs(s["b_return"][i]) / s["b_quote"][i]
+            total += s["b_return"][i]
             n += 1
     return total / n if n else 0.0
 
@@ -47,21 +47,22 @@ def _volume_moments(s, last, w):
     rolling = 0.0
     newest = last
     oldest = last
-    for k in range(w):
+    for _ in range(w):
         rolling += s["b_volume"][oldest]
         oldest = _before(oldest)
-    mean = 0.0
+    n = BUCKETS - w + 1
+    total = 0.0
     squares = 0.0
-    n = 0
-    for k in range(BUCKETS - w + 1):
+    first = rolling  # moments about the newest volume: no division in the loop, no loss of small differences
+    for k in range(n):
         if k:
             rolling += s["b_volume"][oldest] - s["b_volume"][newest]
             newest = _before(newest)
             oldest = _before(oldest)
-        n += 1
-        step = rolling - mean
-        mean += step / n
-        squares += step * (rolling - mean)
+        total += rolling - first
+        squares += (rolling - first) * (rolling - first)
+    mean = first + total / n
+    squares = max(0.0, squares - total * total / n)
     return mean, np.sqrt(squares / n)
 
 
@@ -79,7 +80,7 @@ def close_seconds(s, second):
             s["b_quote"][i] = s["open_quote"]
             known = not np.isnan(s["close_mid"])
             s["b_move"][i] = s["mid"] - s["close_mid"] if known else 0.0
-            s["b_return"][i] = np.log(s["mid"] / s["close_mid"]) if known else 0.0
+            s["b_return"][i] = abs(np.log(s["mid"] / s["close_mid"])) / s["open_quote"] if known and s["open_quote"] > 0.0 else 0.0
         s["closed"] += 1
         s["close_mid"] = s["mid"]
         s["open_volume"] = 0.0

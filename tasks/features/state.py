@@ -26,9 +26,7 @@ BOOK_FROM, BOOK_TO = (0, 0, 0, 6, 5), (6, 6, 6, 7, 6)
 TRADE_FROM, TRADE_TO = (0, 0, 0, 0, 4), (4, 4, 4, 0, 7)
 
 BOOK_ENTRY = np.dtype([("ns", "i8"), ("value", "f8", (N_BOOK,))], align=True)
-TRADE_ENTRY = np.dtype(
-    [("ns", "i8"), ("value", "f8", (N_TRADE,)), ("mid", "f8"), ("side", "f8"), ("impact", "f8")], align=True
-)
+TRADE_ENTRY = np.dtype([("ns", "i8"), ("value", "f8", (N_TRADE,)), ("mid", "f8"), ("side", "f8"), ("impact", "f8")], align=True)
 STATE = np.dtype(
     [
         ("clock_ns", "i8"),
@@ -41,7 +39,6 @@ STATE = np.dtype(
         ("microprice", "f8"),
         ("last_trade_px", "f8"),
         ("last_step", "f8"),
-        ("steps", "i8"),  # price steps between trades so far, at most 2
         ("book_head", "i8"),
         ("book_tail", "i8", (N_SPANS,)),
         ("book_sum", "f8", (N_SPANS, N_BOOK)),
@@ -50,7 +47,6 @@ STATE = np.dtype(
         ("trade_tail", "i8", (N_SPANS,)),
         ("trade_sum", "f8", (N_SPANS, N_TRADE)),
         ("trade_lost", "f8", (N_SPANS, N_TRADE)),
-        ("pairs", "i8", (N_SPANS,)),
         ("aged", "i8"),  # first trade not yet 5 s old
         ("aged_tail", "i8", (3,)),
         ("aged_sum", "f8", (3,)),
@@ -71,9 +67,10 @@ STATE = np.dtype(
         ("hour", "i8"),
         ("hour_volume", "f8"),
         ("hour_whole", "i8"),
-        ("vpin_bucket", "f8"),
-        ("vpin_buy", "f8"),
-        ("vpin_sell", "f8"),
+        ("vpin_bucket", "f8"),  # volume of the bucket being filled, 0 before the first
+        ("vpin_next", "f8"),  # and of those to come
+        ("vpin_volume", "f8"),
+        ("vpin_signed", "f8"),
         ("vpin_n", "i8"),
         ("vpin_ring", "f8", (VPIN_BUCKETS,)),
         ("day_minute", "i8"),
@@ -112,7 +109,6 @@ def restart(s, doubt, ns):
     s["seen"] = 0
     s["last_trade_px"] = np.nan
     s["last_step"] = 0.0
-    s["steps"] = 0
     s["mid"] = np.nan
     s["microprice"] = np.nan
     s["book_head"] = 0
@@ -123,7 +119,6 @@ def restart(s, doubt, ns):
     s["trade_tail"][:] = 0
     s["trade_sum"][:, :] = 0.0
     s["trade_lost"][:, :] = 0.0
-    s["pairs"][:] = 0
     s["aged"] = 0
     s["aged_tail"][:] = 0
     s["aged_sum"][:] = 0.0
@@ -138,8 +133,9 @@ def restart(s, doubt, ns):
     s["hour_volume"] = 0.0
     s["hour_whole"] = 0
     s["vpin_bucket"] = 0.0
-    s["vpin_buy"] = 0.0
-    s["vpin_sell"] = 0.0
+    s["vpin_next"] = 0.0
+    s["vpin_volume"] = 0.0
+    s["vpin_signed"] = 0.0
     s["vpin_n"] = 0
     s["clock_ns"] = clock
     s["clean_since_ns"] = clock
@@ -165,6 +161,6 @@ def new_ring(entry: np.dtype, size: int = 4096) -> np.ndarray:
 def wider_ring(ring: np.ndarray, head: int, tail: int) -> np.ndarray:
     """Return the ring in twice the room, entries at their same running numbers."""
     out = np.zeros(ring.size * 2, ring.dtype)
-    for number in range(tail, head):
-        out[number & (out.size - 1)] = ring[number & (ring.size - 1)]
+    number = np.arange(tail, head)
+    out[number & (out.size - 1)] = ring[number & (ring.size - 1)]
     return out
