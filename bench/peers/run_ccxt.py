@@ -39,6 +39,7 @@ class Ccxt:
         self.exchange.set_markets([market])
         self.loop.run_until_complete(self._connect())
         self.exchange.fetch_rest_order_book_safe = self._fetch
+        self.apply, self.exchange.handle_order_book_message = self.exchange.handle_order_book_message, self._applied
 
     async def _make(self, name: str) -> object:
         return getattr(ccxt.pro, name)()
@@ -63,12 +64,15 @@ class Ccxt:
         kind = "spot" if self.capture.venue == "binance_spot" else "linear"
         subscription = {"symbol": self.symbol, "limit": 1000, "type": kind, "params": {}}
         self.loop.run_until_complete(exchange.fetch_order_book_snapshot(self.client, {}, subscription))
-        self.read, self.count, self.nonce = None, 0, self.book["nonce"]
+        self.read, self.count, self.changed = None, 0, False
+
+    def _applied(self, client: object, message: dict, book: dict) -> dict:
+        self.changed = True
+        return self.apply(client, message, book)
 
     def _read_out(self) -> None:
-        book = self.exchange.orderbooks[self.symbol]
-        if book["nonce"] != self.nonce:
-            self.nonce = book["nonce"]
+        if self.changed:
+            self.changed, book = False, self.book
             self.read = [(row[0], row[1]) for row in book["bids"][:LEVELS]], [(row[0], row[1]) for row in book["asks"][:LEVELS]]
             self.count += 1
 
