@@ -1,0 +1,67 @@
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+
+from tasks.features.catalogue import FEATURES, NAMES, SETS, VERSION, columns
+from tasks.features.fold import Features
+from tests.streams import SECOND, START_NS, books_at, good, in_order, market, streams, trades_at
+from warehouse.schema import OK
+
+OWN_RULE = {"vpin", "microprice_drift_bps", "gap_bid_bps", "gap_ask_bps"} | {name for name in NAMES if "_cost_bps_" in name}
+WARMUP_NS = np.array([feature.warmup_s for feature in FEATURES]) * 1e9
+RULED = np.array([name not in OWN_RULE for name in NAMES])
+
+
+def test_every_feature_says_what_it_is():
+    assert len(set(NAMES)) == len(NAMES) == len(FEATURES)
+    for feature in FEATURES:
+        assert feature.meaning
+        assert feature.family in ("book", "order_flow", "trades", "volatility", "clock")
+        assert "{" not in feature.meaning
+        assert 0 <= feature.warmup_s < math.inf
+        assert feature.unit or feature.name.startswith("hour_")
+    assert len(VERSION) == 12
+
+
+def test_sets_hold_known_names_once_and_no_price_levels_for_models():
+    for names in SETS.values():
+        assert len(set(names)) == len(names)
+        assert [NAMES[i] for i in columns(names)] == list(names)
+    assert not {"mid", "weighted_mid", "microprice"} & set(SETS["l2_core"])
+
+
+def test_unknown_names_are_told():
+    with pytest.raises(KeyError, match="no_such"):
+        columns(("mid", "no_such"))
+
+
+def check_warmup(meta, out):
+    clean = meta["clean_ns"][:, None]
+    usable = (meta["doubt"] == OK) & ~np.isnan(out[:, 0])
+    expected = np.where(usable[:, None], clean < WARMUP_NS, True)
+    differing = (np.isnan(out) != expected)[:, RULED]
+    assert not differing.any(), [(int(n), np.array(NAMES)[RULED][k]) for n, k in np.argwhere(differing)[:5]]
+    assert not np.isinf(out).any()
+
+
+@pytest.mark.parametrize("offset_ns", [0, 1, 250_000_000, 999_999_999])
+def test_a_number_is_missing_exactly_during_its_warmup(offset_ns):
+    since = START_NS // SECOND * SECOND + offset_ns
+    spans = {int(w) for w in WARMUP_NS} - {int(7200e9)}
+    ns = np.array(sorted({since + max(0, w + d) for w in spans for d in (-1, 0, 1)} | {since + k * SECOND + 7 for k in range(310)}))
+    rng = np.random.default_rng(offset_ns)
+    books = books_at(ns, 100.0 + rng.integers(0, 3, len(ns)), 104.0 + rng.integers(0, 3, len(ns)), size=rng.random(len(ns)) + 0.5)
+    trades = trades_at(ns[::2], 102.0, rng.random(len(ns[::2])), rng.choice((-1, 1), len(ns[::2])))
+    check_warmup(*Features().batch(*in_order(books, trades, good(since))))
+
+
+def test_warmup_of_a_busy_stream():
+    check_warmup(*Features().batch(*market(3)))
+
+
+@settings(max_examples=150, deadline=None)
+@given(streams())
+def test_warmup_and_finite_numbers_whatever_comes(tables):
+    check_warmup(*Features().batch(*tables))
