@@ -1,6 +1,7 @@
 """Captures to test on: generated ones that are always there, and the real ones where they are."""
 
 import gzip
+import json
 import os
 import random
 from collections.abc import Callable
@@ -25,10 +26,11 @@ class Capture:
     venue: str
     load: Callable[[], list[tuple[int, bytes]]]
     checks: int = 0
+    symbol: str = ""
 
     @property
     def raw_symbol(self):
-        return wire.RAW[self.venue]
+        return self.symbol or wire.RAW[self.venue]
 
     def frames(self, n_depth=None):
         """Return the frames, up to the given number of depth events."""
@@ -133,7 +135,29 @@ def _real():
             yield Capture(name.removesuffix(".gz"), venue, partial(read, folder / name), checks)
 
 
+def _one_of_many(stream, snapshots, symbol):
+    # One symbol's frames out of a recorded connection, its REST answer where it came.
+    frames = [(stamp, frame) for stamp, frame in read(stream) if b'"%s"' % symbol.encode() in frame]
+    for line in snapshots.read_text().splitlines():
+        answer = json.loads(line)
+        if f"symbol={symbol}&" in answer["url"]:
+            frames.append((answer["receive_ns"], json.dumps(answer["body"], separators=(",", ":")).encode()))
+    return sorted(frames)
+
+
+def _thin():
+    for venue, name, symbols in (
+        ("binance_spot", "cryptofeed_4symbols_20211012", ("NKNUSDT", "BLZETH", "LRCBTC", "RUNEEUR")),
+        ("binance_usdm", "cryptofeed_4symbols_20210722", ("SUSHIUSDT", "AKROUSDT", "KEEPUSDT", "CTKUSDT")),
+    ):
+        stream, snapshots = (SHARED / "fixtures" / venue / f"{name}_{part}" for part in ("ws.txt", "rest_depth.jsonl"))
+        if stream.is_file() and snapshots.is_file():
+            for symbol in symbols:
+                yield Capture(f"{venue}-{symbol.lower()}", venue, partial(_one_of_many, stream, snapshots, symbol), symbol=symbol)
+
+
 GENERATED = [Capture(f"generated-{venue}", venue, partial(generated, venue)) for venue in wire.VENUES]
 CAPTURES = [*GENERATED, *_real()]
+THIN = [GENERATED[0], *_thin()]
 _SECOND_DAY = [SHARED / "captures" / f"binance_spot-btcusdt-2024080{day}.gz" for day in (8, 9)]
 SPOT_SESSION = partial(read, *_SECOND_DAY) if all(path.is_file() for path in _SECOND_DAY) else partial(generated, "binance_spot", 2000)

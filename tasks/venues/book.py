@@ -153,15 +153,21 @@ def _far_drop(book, far, side, tick):
 
 
 @njit(cache=True)
-def _far_best(far, side, below):
-    # Best far tick of a side strictly below `below`; NONE if there is none.
-    best = NONE
+def _far_top(far, side, ticks, most):
+    # Put the best far ticks of a side into `ticks`, best first; return how many.
+    n = 0
     for i in range(far.size):
         if far[i]["used"] and (far[i]["key"] & 1) == side:
             tick = far[i]["key"] >> 1
-            if tick < below and tick > best:
-                best = tick
-    return best
+            if n == most and tick < ticks[n - 1]:
+                continue
+            n = min(n + 1, most)
+            k = n - 1
+            while k > 0 and ticks[k - 1] < tick:
+                ticks[k] = ticks[k - 1]
+                k -= 1
+            ticks[k] = tick
+    return n
 
 
 @njit(cache=True)
@@ -234,7 +240,9 @@ def _settle(book, far, side):
         if book["best"][side] >= 0:
             top = book["base"][side] + book["best"][side]
         else:
-            top = _far_best(far, side, -NONE)
+            ticks = np.empty(1, np.int64)
+            _far_top(far, side, ticks, 1)
+            top = ticks[0]
         _move_window(book, far, side, top)
 
 
@@ -386,14 +394,11 @@ def _read_side(book, far, side, price, size):
         _put_level(price, size, k, base + slot, book, side, book["sizes"][side, slot])
         k += 1
         slot = _next_below(bits, slot - 1)
-    below = base
-    while k < LEVELS and book["n_far"][side]:  # a thin book: levels further away than the window is wide
-        tick = _far_best(far, side, below)
-        if tick == NONE:
-            break
-        _put_level(price, size, k, tick, book, side, far[_slot_of(far, tick * 2 + side)]["size"])
-        below = tick
-        k += 1
+    if k < LEVELS and book["n_far"][side]:  # a thin book: levels further away than the window is wide
+        ticks = np.empty(LEVELS, np.int64)
+        for n in range(_far_top(far, side, ticks, LEVELS - k)):
+            _put_level(price, size, k, ticks[n], book, side, far[_slot_of(far, ticks[n] * 2 + side)]["size"])
+            k += 1
     while k < LEVELS:
         price[k] = np.nan
         size[k] = 0.0

@@ -158,12 +158,13 @@ def test_spot_events_that_overlap_are_applied_and_spot_ids_need_no_pu():
     assert play.ids == [12, 14, 15]
 
 
+@pytest.mark.parametrize("first", [951, 940])  # next to the last id, or covering it
 @pytest.mark.parametrize("venue", FUTURES)
-def test_futures_continue_by_pu_alone(venue):
+def test_futures_continue_by_pu_alone(venue, first):
     play = joined(venue)
     play.feed(depth(venue, 900, 950, previous=12))
     assert play.ids == [12, 950]
-    play.feed(depth(venue, 951, 960, previous=949))
+    play.feed(depth(venue, first, 960, previous=949))
     assert play.ids == [12, 950]
     gap = play.of(CHANGE)[-1]
     assert (gap["state"], gap["expected_id"], gap["received_id"]) == (GAP, 950, 949)

@@ -8,7 +8,7 @@ from tasks.venues.binance import Binance
 from tasks.venues.book import LEVELS, WINDOW
 from tasks.venues.events import BOOK
 from tests import wire
-from tests.captures import CAPTURES
+from tests.captures import CAPTURES, THIN
 from tests.naive import NaiveBinance, NaiveBook
 from tests.strategies import level_streams
 
@@ -67,6 +67,11 @@ def test_book_equals_exact_decimals_after_each_message(capture):
 @pytest.mark.parametrize("capture", CAPTURES, ids=str)
 def test_book_equals_exact_decimals_to_the_end(capture):
     assert compare(capture, None, every=500) >= capture.checks
+
+
+@pytest.mark.parametrize("capture", THIN, ids=str)
+def test_books_of_thin_markets_join_and_equal_exact_decimals(capture):
+    assert compare(capture, None, every=1) >= 1
 
 
 class Fed:
