@@ -3,6 +3,8 @@
 import numpy as np
 from numba import njit
 
+from simulator.chance import is_up, jump, normal, uniform
+
 RING = 1 << 16
 MASK = RING - 1
 REACH = 30_000  # levels further out are cancelled, so that no two live ticks share a place
@@ -24,41 +26,14 @@ STATE = np.dtype(
 
 
 @njit(cache=True)
-def _uniform(rng):
-    # splitmix64: one word of state, so a market can be cut and resumed anywhere.
-    z = rng[0] + np.uint64(0x9E3779B97F4A7C15)
-    rng[0] = z
-    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
-    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
-    z = z ^ (z >> np.uint64(31))
-    return (np.float64(z >> np.uint64(11)) + 0.5) * 1.1102230246251565e-16
-
-
-@njit(cache=True)
-def _normal(rng):
-    return np.sqrt(-2.0 * np.log(_uniform(rng))) * np.cos(2.0 * np.pi * _uniform(rng))
-
-
-@njit(cache=True)
-def _is_up(rng, log_odds):
-    return _uniform(rng) < 1.0 / (1.0 + np.exp(-log_odds))
-
-
-@njit(cache=True)
-def _jump(rng, mean_ticks):
-    # A tick at least; the tail is cut so that the ring cannot be outrun.
-    return 1 + int(min(-np.log(_uniform(rng)) * mean_ticks, 8.0 * mean_ticks))
-
-
-@njit(cache=True)
 def _touch_size(m, rng, side):
     tilt = m["queue_tilt"] * m["pressure"]
-    return max(2, int(m["touch_units"] * np.exp((tilt if side == 0 else -tilt) + 0.6 * _normal(rng))))
+    return max(2, int(m["touch_units"] * np.exp((tilt if side == 0 else -tilt) + 0.6 * normal(rng))))
 
 
 @njit(cache=True)
 def _level_size(m, rng, tick):
-    size = m["level_units"] * np.exp(1.2 * _normal(rng))
+    size = m["level_units"] * np.exp(1.2 * normal(rng))
     if tick % 100 == 0:  # people like round prices
         size *= 6.0
     return max(1, int(size))
@@ -67,7 +42,7 @@ def _level_size(m, rng, tick):
 @njit(cache=True)
 def _is_kept(m, rng, distance):
     # Dense at the touch, thinning outward: some 500 levels a side in the mean.
-    return _uniform(rng) < m["density"] * (1.0 + distance / m["density_ticks"]) ** -0.7
+    return uniform(rng) < m["density"] * (1.0 + distance / m["density_ticks"]) ** -0.7
 
 
 @njit(cache=True)
@@ -76,7 +51,7 @@ def open_book(state, rng, sizes):
     m = state[0]
     m["ask"] = m["bid"] + 1
     m["activity"] = 1.0
-    m["pressure"] = _normal(rng) * m["hidden"]
+    m["pressure"] = normal(rng) * m["hidden"]
     for side in range(2):
         best = m["bid"] if side == 0 else m["ask"]
         sizes[side, best & MASK] = _touch_size(m, rng, side)
@@ -110,7 +85,7 @@ def walk(state, sizes, side, limit):
 @njit(cache=True)
 def _wait_ns(m, rng):
     rate = (m["moves_s"] + m["touches_s"] + m["levels_s"] + m["trades_s"]) * m["activity"]
-    return 1 + int(-np.log(_uniform(rng)) / rate * 1e9)
+    return 1 + int(-np.log(uniform(rng)) / rate * 1e9)
 
 
 @njit(cache=True)
@@ -132,7 +107,7 @@ def _set(m, sizes, marks, dirty, side, tick, size):
 def _next_id(m, rng):
     m["update_id"] += 1
     if m["id_jump"] > 0.0:
-        m["update_id"] += int(-np.log(_uniform(rng)) * m["id_jump"])
+        m["update_id"] += int(-np.log(uniform(rng)) * m["id_jump"])
     if m["batch_first"] == 0:
         m["batch_first"] = m["update_id"]
 
@@ -179,14 +154,14 @@ def _move_best(m, rng, sizes, marks, dirty, side, sign, ticks):
 @njit(cache=True)
 def _move(m, rng, sizes, marks, dirty, out, sweep):
     # The only place where the mid changes; `sign` is the coin.
-    sign = 1 if _is_up(rng, m["move_tilt"] * m["pressure"]) else -1
+    sign = 1 if is_up(rng, m["move_tilt"] * m["pressure"]) else -1
     gap = m["ask"] - m["bid"] - 1
     near, far = (1, 0) if sign > 0 else (0, 1)  # near: the side that gives way
-    kind = _uniform(rng)
-    ticks = _jump(rng, m["jump_ticks"])
+    kind = uniform(rng)
+    ticks = jump(rng, m["jump_ticks"])
     _next_id(m, rng)
     if gap > 0 and not sweep and kind < 0.75:
-        _move_best(m, rng, sizes, marks, dirty, far, sign, 1 + int(_uniform(rng) * gap))
+        _move_best(m, rng, sizes, marks, dirty, far, sign, 1 + int(uniform(rng) * gap))
     elif kind > 0.9:
         _move_best(m, rng, sizes, marks, dirty, near, sign, 1 + ticks // 4)
     else:
@@ -204,9 +179,9 @@ def _move(m, rng, sizes, marks, dirty, out, sweep):
 
 @njit(cache=True)
 def _change_level(m, rng, sizes, marks, dirty):
-    side = 0 if _uniform(rng) < 0.5 else 1
+    side = 0 if uniform(rng) < 0.5 else 1
     scale = m["density_ticks"]
-    distance = 1 + int(scale * (np.exp(_uniform(rng) * np.log(1.0 + m["depth_ticks"] / scale)) - 1.0))
+    distance = 1 + int(scale * (np.exp(uniform(rng) * np.log(1.0 + m["depth_ticks"] / scale)) - 1.0))
     tick = m["bid"] - distance if side == 0 else m["ask"] + distance
     if _is_kept(m, rng, distance):
         _next_id(m, rng)
@@ -218,14 +193,14 @@ def _change_level(m, rng, sizes, marks, dirty):
 
 @njit(cache=True)
 def _change_touch(m, rng, sizes, marks, dirty, out):
-    side = 0 if _uniform(rng) < 0.5 else 1
+    side = 0 if uniform(rng) < 0.5 else 1
     tick = m["bid"] if side == 0 else m["ask"]
     size = sizes[side, tick & MASK]
     wish = m["queue_tilt"] * m["pressure"]
-    if _is_up(rng, (wish if side == 0 else -wish) + np.log(m["touch_units"] / size)):
-        size += max(1, int(0.15 * m["touch_units"] * np.exp(0.9 * _normal(rng))))
+    if is_up(rng, (wish if side == 0 else -wish) + np.log(m["touch_units"] / size)):
+        size += max(1, int(0.15 * m["touch_units"] * np.exp(0.9 * normal(rng))))
     elif size > 1:
-        size = max(1, int(size * (1.0 - 0.5 * _uniform(rng))))
+        size = max(1, int(size * (1.0 - 0.5 * uniform(rng))))
     else:
         return
     _next_id(m, rng)
@@ -235,15 +210,15 @@ def _change_touch(m, rng, sizes, marks, dirty, out):
 
 @njit(cache=True)
 def _trade(m, rng, sizes, marks, dirty, out):
-    sign = 1 if _is_up(rng, m["trade_tilt"] * m["pressure"]) else -1
+    sign = 1 if is_up(rng, m["trade_tilt"] * m["pressure"]) else -1
     side, tick = (1, m["ask"]) if sign > 0 else (0, m["bid"])
     waiting = sizes[side, tick & MASK]
-    size = min(max(1, int(m["trade_units"] * np.exp(1.5 * _normal(rng)))), int(0.6 * waiting))
+    size = min(max(1, int(m["trade_units"] * np.exp(1.5 * normal(rng)))), int(0.6 * waiting))
     if size < 1:
         return
     _next_id(m, rng)
     _set(m, sizes, marks, dirty, side, tick, waiting - size)
-    if _uniform(rng) < 0.4:  # two streams: either may speak first
+    if uniform(rng) < 0.4:  # two streams: either may speak first
         _tell_best(m, sizes, out)
         _tell_trade(m, out, tick, size, sign)
     else:
@@ -277,15 +252,15 @@ def _flush(m, rng, sizes, dirty, out, levels, previous_is_id):
 @njit(cache=True)
 def _turn_clock(m, rng):
     # Set the next depth message, and let the slow states live until then.
-    wait_ns = m["depth_ns"] * (1.0 + m["depth_jitter"] * _uniform(rng))
-    if m["depth_jitter"] > 0.0 and _uniform(rng) < 0.01:
-        wait_ns *= 1.0 + 4.0 * _uniform(rng)
+    wait_ns = m["depth_ns"] * (1.0 + m["depth_jitter"] * uniform(rng))
+    if m["depth_jitter"] > 0.0 and uniform(rng) < 0.01:
+        wait_ns *= 1.0 + 4.0 * uniform(rng)
     m["flush_ns"] += int(wait_ns)
     elapsed_s = wait_ns / 1e9
     keep = np.exp(-elapsed_s / m["memory_s"])
-    m["pressure"] = (m["pressure"] * keep + np.sqrt(1.0 - keep * keep) * _normal(rng)) * m["hidden"]
+    m["pressure"] = (m["pressure"] * keep + np.sqrt(1.0 - keep * keep) * normal(rng)) * m["hidden"]
     slow = np.exp(-elapsed_s / 30.0)
-    m["activity"] = np.exp(slow * np.log(m["activity"]) + 0.25 * np.sqrt(1.0 - slow * slow) * _normal(rng))
+    m["activity"] = np.exp(slow * np.log(m["activity"]) + 0.25 * np.sqrt(1.0 - slow * slow) * normal(rng))
 
 
 @njit(cache=True)
@@ -300,7 +275,7 @@ def advance(state, rng, sizes, marks, dirty, out, levels, until_ns, stop_at_dept
             break
         if m["flush_ns"] <= m["next_ns"]:
             m["now_ns"] = m["flush_ns"]
-            if _uniform(rng) < 1.0 - np.exp(-m["sweeps_s"] * m["activity"] * m["depth_ns"] / 1e9):
+            if uniform(rng) < 1.0 - np.exp(-m["sweeps_s"] * m["activity"] * m["depth_ns"] / 1e9):
                 _move(m, rng, sizes, marks, dirty, out, True)
                 m["last_ns"] = m["now_ns"]
             _flush(m, rng, sizes, dirty, out, levels, ids_are_ours)
@@ -310,7 +285,7 @@ def advance(state, rng, sizes, marks, dirty, out, levels, until_ns, stop_at_dept
             continue
         m["now_ns"] = m["next_ns"]
         m["last_ns"] = m["now_ns"]
-        pick = _uniform(rng) * (m["moves_s"] + m["touches_s"] + m["levels_s"] + m["trades_s"])
+        pick = uniform(rng) * (m["moves_s"] + m["touches_s"] + m["levels_s"] + m["trades_s"])
         if pick < m["moves_s"]:
             _move(m, rng, sizes, marks, dirty, out, False)
         elif pick < m["moves_s"] + m["touches_s"]:

@@ -71,8 +71,9 @@ class Market:
         state["hidden"] = hidden
         state["now_ns"] = start_ns
         state["bid"] = round(instrument.start_price * 10**instrument.price_decimals)
-        state["update_id"] = 50_000_000_000 if not instrument.id_jump else 5_000_000_000_000
-        state["trade_id"] = 3_700_000_000
+        # Ids follow the clock, so that they keep growing when a server is started again.
+        state["update_id"] = 1 + start_ns // 1_000_000_000 * (200_000 if instrument.id_jump else 1_000)
+        state["trade_id"] = start_ns // 1_000_000_000 * 100
         kernel.open_book(state, self._rng, self._sizes)
 
     @property

@@ -2,7 +2,6 @@
 
 import asyncio
 import signal
-import time
 from collections.abc import Callable, Mapping, Sequence
 
 from simulator.instruments import DEFAULT_SYMBOL, VENUES
@@ -64,7 +63,7 @@ async def serve(
     servers = {}
     for venue in venues:
         markets = (symbols or {}).get(venue) or (DEFAULT_SYMBOL[venue],)
-        servers[venue] = VenueServer(venue, markets, seed, speed, hidden, start_ns or time.time_ns())
+        servers[venue] = VenueServer(venue, markets, seed, speed, hidden, start_ns)
     running = Simulator(servers)
     try:
         for i, server in enumerate(servers.values()):
@@ -77,6 +76,7 @@ async def serve(
 
 def main(
     venues: Sequence[str] = VENUES,
+    symbols: Mapping[str, Sequence[str]] | None = None,
     host: str = "127.0.0.1",
     port: int = 9001,
     seed: int = 0,
@@ -84,13 +84,13 @@ def main(
     hidden: bool = True,
     tell: Callable[[str], None] = print,
 ) -> None:
-    """Serve until interrupted or terminated, saying once where."""
+    """Serve until interrupted or terminated, saying once where; arguments as of `serve`."""
 
     async def run() -> None:
         stop = asyncio.Event()
         for name in (signal.SIGINT, signal.SIGTERM):
             asyncio.get_running_loop().add_signal_handler(name, stop.set)
-        async with await serve(venues, None, host, port, seed, speed, hidden) as running:
+        async with await serve(venues, symbols, host, port, seed, speed, hidden) as running:
             for venue in venues:
                 tell(f"{venue}  {running.ws_url(venue)}  {running.rest_url(venue)}")
             await stop.wait()

@@ -51,9 +51,10 @@ class _Client:
 class VenueServer:
     """One venue: its markets, its clients and its faults."""
 
-    def __init__(self, venue: str, symbols: Iterable[str], seed: int, speed: float, hidden: bool, start_ns: int):
-        self.venue, self.speed, self._start_ns = venue, speed, start_ns
-        self.markets = {symbol.upper(): Market(instrument(venue, symbol), seed, start_ns, hidden) for symbol in symbols}
+    def __init__(self, venue: str, symbols: Iterable[str], seed: int, speed: float, hidden: bool, start_ns: int | None):
+        self.venue, self.speed = venue, speed
+        self._start_ns, self._begun = start_ns or time.time_ns(), time.monotonic()
+        self.markets = {symbol.upper(): Market(instrument(venue, symbol), seed, self._start_ns, hidden) for symbol in symbols}
         self._wires = {symbol: Wire(market.instrument) for symbol, market in self.markets.items()}
         self.clients: set[_Client] = set()
         self._audience: dict[str, tuple[list[ServerConnection], list[ServerConnection]]] = {}
@@ -74,10 +75,14 @@ class VenueServer:
         self._pump = asyncio.create_task(self._run())
 
     async def close(self) -> None:
-        """Stop the market and close every connection."""
+        """Stop the market, announce it as venues do since 2026-05, and close every connection."""
         if self._pump and self._server:
             self._pump.cancel()
             await asyncio.gather(self._pump, return_exceptions=True)
+            event = f'{{"e":"serverShutdown","E":{time.time_ns() // 1_000_000}}}'
+            for wrapped in (True, False):
+                hearers = [client.connection for client in self.clients if client.is_combined is wrapped]
+                broadcast(hearers, envelope("!serverShutdown", event) if wrapped else event, text=True)
             self._server.close()
             await self._server.wait_closed()
 
@@ -103,9 +108,8 @@ class VenueServer:
     # -- the market -----------------------------------------------------------------------
 
     async def _run(self) -> None:
-        begun = time.monotonic()
         while True:
-            elapsed_s = time.monotonic() - begun
+            elapsed_s = time.monotonic() - self._begun
             target_ns = min(market.now_ns for market in self.markets.values()) + _STEP_NS
             if not math.isinf(self.speed):
                 target_ns = min(target_ns, self._start_ns + int(elapsed_s * self.speed * 1e9))

@@ -11,6 +11,8 @@ import time
 import urllib.request
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from http.client import HTTPException
+from itertools import islice, product
 from urllib.error import HTTPError
 
 from websockets.asyncio.client import ClientConnection, connect
@@ -19,6 +21,7 @@ from websockets.exceptions import InvalidURI, WebSocketException
 logger = logging.getLogger(__name__)
 
 Item = tuple[str, int, bytes]
+Waiting = asyncio.Queue[Item | Exception | None]  # None: nothing more will come
 
 
 @dataclass(frozen=True)
@@ -68,7 +71,7 @@ class Patience:
     silence_s: float = 30.0
     snapshot_s: float = 2.0
     timeout_s: float = 10.0
-    queue: int = 20_000
+    queue: int = 2_000
 
 
 class SnapshotRefusedError(Exception):
@@ -94,25 +97,19 @@ class _Line:
         return list(dict.fromkeys(self.symbol_of.values()))
 
 
-def _route(venue: str, feed: str) -> str:
-    # USD-M splits its streams; on the wrong route they are acknowledged and never come (2026-04-23).
-    if venue != "binance_usdm":
-        return ""
-    return "/public" if feed in ("depth", "bookTicker", "trade") else "/market"
-
-
 def _lines(venue: str, raw_symbols: Iterable[str], ws_url: str, feeds: Sequence[str]) -> list[_Line]:
-    by_route: dict[str, list[tuple[str, str]]] = {}
-    for symbol in raw_symbols:
-        for feed in feeds:
-            name = f"{symbol.lower()}@{DEPTH_STREAM[venue] if feed == 'depth' else feed}"
-            by_route.setdefault(_route(venue, feed), []).append((name, symbol))
+    by_route: dict[str, dict[bytes, str]] = {}
+    for symbol, feed in product(raw_symbols, feeds):
+        route = ""
+        if venue == "binance_usdm":  # on the wrong route a stream is acknowledged and never comes (2026-04-23)
+            route = "/public" if feed in ("depth", "bookTicker", "trade") else "/market"
+        name = f"{symbol.lower()}@{DEPTH_STREAM[venue] if feed == 'depth' else feed}"
+        by_route.setdefault(route, {})[name.encode()] = symbol
     lines = []
-    for route, streams in by_route.items():
-        for first in range(0, len(streams), _PER_CONNECTION):
-            part = streams[first : first + _PER_CONNECTION]
-            url = f"{ws_url}{route}/stream?streams={'/'.join(name for name, _ in part)}"
-            lines.append(_Line(url, {name.encode(): symbol for name, symbol in part}))
+    for route, owners in by_route.items():
+        for first in range(0, len(owners), _PER_CONNECTION):
+            part = dict(islice(owners.items(), first, first + _PER_CONNECTION))
+            lines.append(_Line(f"{ws_url}{route}/stream?streams={b'/'.join(part).decode()}", part))
     return lines
 
 
@@ -161,7 +158,7 @@ async def stream(
         A snapshot request that can never succeed, such as one for an unknown symbol.
     """
     patience = patience or Patience()
-    queue: asyncio.Queue[Item | Exception | None] = asyncio.Queue(patience.queue)
+    queue: Waiting = asyncio.Queue(patience.queue)
     lines = _lines(venue, raw_symbols, endpoints.ws_url, feeds)
     depth_names = {symbol: f"{symbol.lower()}@{DEPTH_STREAM[venue]}".encode() for symbol in raw_symbols}
     url = endpoints.rest_url + SNAPSHOT_PATH[venue]
@@ -180,7 +177,7 @@ async def stream(
     try:
         while True:
             taken += 1
-            if taken % 32 == 0:  # a consumer that never waits must not keep the sockets from being read
+            if taken % 64 == 0:  # a consumer that never waits must not keep the sockets from being read
                 await asyncio.sleep(0)
             item = await queue.get() if queue.empty() else queue.get_nowait()
             if item is None:
@@ -188,10 +185,8 @@ async def stream(
             if isinstance(item, Exception):
                 raise item
             symbol, receive_ns, frame = item
-            if receive_ns < last_ns:  # the wall clock was set back
-                receive_ns = last_ns
-            last_ns = receive_ns
-            yield symbol, receive_ns, frame
+            last_ns = max(last_ns, receive_ns)  # the wall clock may be set back
+            yield symbol, last_ns, frame
     finally:
         ending.cancel()
         for task in tasks:
@@ -199,7 +194,7 @@ async def stream(
         await asyncio.gather(ending, *tasks, return_exceptions=True)
 
 
-async def _guard(queue: asyncio.Queue[Item | Exception | None], job: Callable[..., Awaitable[None]], *given: object) -> None:
+async def _guard(queue: Waiting, job: Callable[..., Awaitable[None]], *given: object) -> None:
     # What a background job cannot cure reaches whoever reads the frames.
     try:
         await job(*given)
@@ -207,7 +202,7 @@ async def _guard(queue: asyncio.Queue[Item | Exception | None], job: Callable[..
         await queue.put(error)
 
 
-async def _listen(line: _Line, queue: asyncio.Queue[Item | Exception | None], patience: Patience) -> None:
+async def _listen(line: _Line, queue: Waiting, patience: Patience) -> None:
     failures = 0
     while True:
         began = time.monotonic()
@@ -236,7 +231,7 @@ async def _listen(line: _Line, queue: asyncio.Queue[Item | Exception | None], pa
         await asyncio.sleep(wait_s * random.uniform(0.5, 1.0))
 
 
-async def _read(line: _Line, socket: ClientConnection, queue: asyncio.Queue[Item | Exception | None]) -> None:
+async def _read(line: _Line, socket: ClientConnection, queue: Waiting) -> None:
     receive, now_ns, symbol_of, silent, first = socket.recv, time.time_ns, line.symbol_of, line.silent, line.symbols[0]
     while True:
         frame = await receive(decode=False)
@@ -261,10 +256,13 @@ async def _read(line: _Line, socket: ClientConnection, queue: asyncio.Queue[Item
 
 async def _watch(line: _Line, socket: ClientConnection, silence_s: float) -> None:
     # A dead peer says nothing, and so does a stream on the wrong route: the second is told, the first is cut.
-    told, opened_ns = False, time.time_ns()
+    told, opened_ns, now_ns = False, time.time_ns(), time.time_ns()
     while True:
+        asleep_ns = now_ns
         await asyncio.sleep(silence_s / 4)
         now_ns = time.time_ns()
+        if now_ns - asleep_ns > silence_s * 0.5e9:  # we were the ones who did not listen
+            continue
         if not line.is_blocked and now_ns - line.heard_ns > silence_s * 1e9:
             logger.warning("nothing came for %.0f s: %s", silence_s, line.url)
             socket.transport.abort()
@@ -279,7 +277,7 @@ async def _fetch_snapshots(
     lines: Sequence[_Line],
     depth_names: Mapping[str, bytes],
     wants_snapshot: Callable[[], Iterable[str]],
-    queue: asyncio.Queue[Item | Exception | None],
+    queue: Waiting,
     patience: Patience,
 ) -> None:
     may_ask_s, failures = dict.fromkeys(depth_names, 0.0), dict.fromkeys(depth_names, 0)
@@ -294,14 +292,15 @@ async def _fetch_snapshots(
                 body = await asyncio.to_thread(_get, url.format(symbol), patience.timeout_s)
                 await queue.put((symbol, time.time_ns(), body))
                 failures[symbol] = 0
-            except OSError as error:
+            except (OSError, HTTPException) as error:
                 failures[symbol] += 1
                 pause_s *= 2.0 ** min(failures[symbol], 5)
                 if isinstance(error, HTTPError):
                     error.close()
                     if error.code in (400, 404):
                         raise SnapshotRefusedError(url.format(symbol), error.code) from error
-                    pause_s = _retry_after_s(error) or pause_s
+                    told = error.headers.get("Retry-After", "")
+                    pause_s = float(told) if told.isdigit() else pause_s
                     if error.code in (418, 429):  # the budget is the address's, not the symbol's
                         waiting = list(may_ask_s)
                 logger.warning("snapshot of %s: %s; asking again in %.1f s", symbol, error, pause_s)
@@ -309,13 +308,8 @@ async def _fetch_snapshots(
         await asyncio.sleep(0.02)
 
 
-def _retry_after_s(error: HTTPError) -> float:
-    text = error.headers.get("Retry-After", "")
-    return float(text) if text.isdigit() else 0.0
-
-
 def _get(url: str, timeout_s: float) -> bytes:
     # A proxy is for the venue, never for a server on this machine.
     handlers = [urllib.request.ProxyHandler({})] if url.startswith("http:") else []
     with urllib.request.build_opener(*handlers).open(url, timeout=timeout_s) as answer:
-        return answer.read()
+        return bytes(answer.read())
