@@ -1,0 +1,1 @@
+"""Venues: their frames in, books, trades and changes of coverage out."""

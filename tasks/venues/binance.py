@@ -160,7 +160,8 @@ class Binance:
         except UnreadableFrameError as error:
             yield from self._keep(error, receive_ns)
             return
-        if not self._book["begun"][0] and code not in (kernel.IGNORED, kernel.STRAY, kernel.VENUE):
+        # A snapshot opens nothing: spot's has no time, and nothing is told before an event follows it.
+        if not self._book["begun"][0] and code not in (kernel.IGNORED, kernel.STRAY, kernel.VENUE, kernel.LOADED):
             self._book["begun"] = 1
             yield from self._mark(START, self._since_ns or self._message_ns(receive_ns), receive_ns, self._first_event)
         match code:

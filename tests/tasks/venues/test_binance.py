@@ -137,8 +137,10 @@ def test_snapshot_before_any_event_waits_for_one(venue):
     play = Play(venue)
     play.feed(wire.snapshot(venue, 8, [("50", "5")]))
     play.feed(wire.snapshot(venue, 10, [("99.5", "5")]))  # asked twice: the later one counts
+    assert play.told == []
     play.feed(depth(venue, 11, 12, previous=10))
     assert play.ids == [12]
+    assert [int(change["exchange_ns"]) for change in play.of(CHANGE)] == [int(play.of(BOOK)[0]["exchange_ns"])] * 2
     assert np.isnan(play.of(BOOK)[0]["bid_px"][1])
 
 
