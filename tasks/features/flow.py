@@ -6,19 +6,17 @@ from numba import njit
 from tasks.features.catalogue import NAMES
 from tasks.features.seconds import close_seconds
 from tasks.features.state import (
-    BOOK_FROM,
-    BOOK_TO,
     BUCKETS,
     HOUR,
     IMPACT_NS,
+    N_BOOK,
     N_SPANS,
+    N_TRADE,
     SECOND,
     SPANS,
-    TRADE_FROM,
-    TRADE_TO,
     VPIN_BUCKETS,
     add,
-    add2,
+    since,
 )
 
 _OFI, _MLOFI, _UPDATES, _IMBALANCE, _SIGNED, _ZSCORE, _TRADES, _EFFECTIVE, _IMPACT, _VOL = (
@@ -50,49 +48,47 @@ def advance(s, books, trades, ns):
         entry = trades[s["aged"] & mask]
         if entry["ns"] + IMPACT_NS >= now:
             break
-        entry["impact"] = entry["side"] * 1e4 * (s["mid"] - entry["mid"]) / entry["mid"]  # mid as of its 5 s
-        if not np.isnan(entry["impact"]):
-            for k in range(3):
-                add(s["aged_sum"], s["aged_lost"], k, entry["impact"])
-                s["aged_n"][k] += 1
+        entry["aged_total"][0] = s["aged_total"][0]
+        entry["aged_lost"][0] = s["aged_lost"][0]
+        entry["aged_n"] = s["aged_n"]
+        impact = entry["side"] * 1e4 * (s["mid"] - entry["mid"]) / entry["mid"]  # mid as of its 5 s
+        if not np.isnan(impact):
+            add(s["aged_total"], s["aged_lost"], 0, impact)
+            s["aged_n"] += 1
         s["aged"] += 1
     for k in range(3):
-        while s["aged_tail"][k] < s["aged"]:
-            entry = trades[s["aged_tail"][k] & mask]
-            if entry["ns"] + IMPACT_NS > now - SPANS[k]:
-                break
-            if not np.isnan(entry["impact"]):
-                add(s["aged_sum"], s["aged_lost"], k, -entry["impact"])
-                s["aged_n"][k] -= 1
-            s["aged_tail"][k] += 1
-        if s["aged_n"][k] == 0:
-            s["aged_sum"][k] = 0.0
-            s["aged_lost"][k] = 0.0
+        tail = s["aged_tail"][k]
+        while tail < s["aged"] and trades[tail & mask]["ns"] + IMPACT_NS <= now - SPANS[k]:
+            tail += 1
+        s["aged_tail"][k] = tail
     if now // SECOND > s["second"]:
         close_seconds(s, now // SECOND)
     for k in range(N_SPANS):
-        while s["book_tail"][k] < s["book_head"]:
-            entry = books[s["book_tail"][k] & (books.size - 1)]
-            if entry["ns"] > now - SPANS[k]:
-                break
-            for c in range(BOOK_FROM[k], BOOK_TO[k]):
-                if entry["value"][c] != 0.0:
-                    add2(s["book_sum"], s["book_lost"], k, c, -entry["value"][c])
-            s["book_tail"][k] += 1
-        while s["trade_tail"][k] < s["trade_head"]:
-            entry = trades[s["trade_tail"][k] & mask]
-            if entry["ns"] > now - SPANS[k]:
-                break
-            for c in range(TRADE_FROM[k], TRADE_TO[k]):
-                if entry["value"][c] != 0.0:
-                    add2(s["trade_sum"], s["trade_lost"], k, c, -entry["value"][c])
-            s["trade_tail"][k] += 1
-        if s["book_tail"][k] == s["book_head"]:
-            s["book_sum"][k, :] = 0.0
-            s["book_lost"][k, :] = 0.0
-        if s["trade_tail"][k] == s["trade_head"]:
-            s["trade_sum"][k, :] = 0.0
-            s["trade_lost"][k, :] = 0.0
+        tail = s["book_tail"][k]
+        while tail < s["book_head"] and books[tail & (books.size - 1)]["ns"] <= now - SPANS[k]:
+            tail += 1
+        s["book_tail"][k] = tail
+        tail = s["trade_tail"][k]
+        while tail < s["trade_head"] and trades[tail & mask]["ns"] <= now - SPANS[k]:
+            tail += 1
+        s["trade_tail"][k] = tail
+
+
+@njit(cache=True)
+def _book_sum(s, books, k, c):
+    # Of one column over one window, as of now.
+    if s["book_tail"][k] == s["book_head"]:
+        return 0.0
+    entry = books[s["book_tail"][k] & (books.size - 1)]
+    return since(s["book_total"], s["book_lost"], entry["total"], entry["lost"], c)
+
+
+@njit(cache=True)
+def _trade_sum(s, trades, k, c):
+    if s["trade_tail"][k] == s["trade_head"]:
+        return 0.0
+    entry = trades[s["trade_tail"][k] & (trades.size - 1)]
+    return since(s["trade_total"], s["trade_lost"], entry["total"], entry["lost"], c)
 
 
 @njit(cache=True)
@@ -109,27 +105,23 @@ def on_trade(s, trades, row):
     entry["ns"] = s["clock_ns"]
     entry["mid"] = s["mid"] if side != 0.0 else np.nan
     entry["side"] = side
-    entry["impact"] = np.nan
-    value = entry["value"]
-    value[_BOUGHT] = 0.5 * (1.0 + side) * size  # of an unknown aggressor: half each
-    value[_SOLD] = 0.5 * (1.0 - side) * size
-    known = not np.isnan(entry["mid"])
-    value[_COST] = size * 2e4 * side * (price - entry["mid"]) / entry["mid"] if known else 0.0
-    value[_COSTED] = size if known else 0.0
+    for c in range(N_TRADE):
+        entry["total"][c] = s["trade_total"][c]
+        entry["lost"][c] = s["trade_lost"][c]
+    total, lost = s["trade_total"], s["trade_lost"]
+    add(total, lost, _BOUGHT, 0.5 * (1.0 + side) * size)  # of an unknown aggressor: half each
+    add(total, lost, _SOLD, 0.5 * (1.0 - side) * size)
+    if not np.isnan(entry["mid"]):
+        add(total, lost, _COST, size * 2e4 * side * (price - entry["mid"]) / entry["mid"])
+        add(total, lost, _COSTED, size)
     step = price - s["last_trade_px"] if s["trade_head"] else 0.0
     if s["trade_head"] >= _NO_PAIR:
-        value[_PRODUCT] = step * s["last_step"]
-        value[_STEP] = step
-        value[_STEP_BEFORE] = s["last_step"]
-    else:
-        value[_PRODUCT] = value[_STEP] = value[_STEP_BEFORE] = 0.0
+        add(total, lost, _PRODUCT, step * s["last_step"])
+        add(total, lost, _STEP, step)
+        add(total, lost, _STEP_BEFORE, s["last_step"])
     s["last_step"] = step
     s["last_trade_px"] = price
     s["trade_head"] += 1
-    for k in range(N_SPANS):
-        for c in range(TRADE_FROM[k], TRADE_TO[k]):
-            if value[c] != 0.0:
-                add2(s["trade_sum"], s["trade_lost"], k, c, value[c])
     s["open_volume"] += size
     s["open_signed"] += side * size
     s["open_quote"] += size * price
@@ -190,36 +182,35 @@ def on_book(s, books, row, out):
     mid, micro = out[0], out[_DRIFT - 1]
     entry = books[s["book_head"] & (books.size - 1)]
     entry["ns"] = s["clock_ns"]
-    value = entry["value"]
-    value[_SPREAD] = out[1]
+    total, lost = s["book_total"], s["book_lost"]
+    for c in range(N_BOOK):
+        entry["total"][c] = total[c]
+        entry["lost"][c] = lost[c]
+    add(total, lost, _SPREAD, out[1])
     for i in range(5):
         bid_sz, ask_sz = row["bid_sz"][i], row["ask_sz"][i]
         bid_px = row["bid_px"][i] if bid_sz > 0.0 else -np.inf
         ask_px = row["ask_px"][i] if ask_sz > 0.0 else np.inf
-        value[i] = _order_flow(s, i, bid_px, bid_sz, ask_px, ask_sz) if s["seen"] else 0.0
+        if s["seen"]:
+            add(total, lost, i, _order_flow(s, i, bid_px, bid_sz, ask_px, ask_sz))
         s["px"][0, i] = bid_px
         s["sz"][0, i] = bid_sz
         s["px"][1, i] = ask_px
         s["sz"][1, i] = ask_sz
-    value[_SQUARED] = 0.0
     out[_DRIFT] = np.nan
     if s["seen"]:
         if mid != s["mid"]:
             step = np.log(mid / s["mid"])
-            value[_SQUARED] = step * step
+            add(total, lost, _SQUARED, step * step)
         out[_DRIFT] = 1e4 * (micro - s["microprice"]) / mid
     s["book_head"] += 1
-    for k in range(N_SPANS):
-        for c in range(BOOK_FROM[k], BOOK_TO[k]):
-            if value[c] != 0.0:
-                add2(s["book_sum"], s["book_lost"], k, c, value[c])
     s["mid"] = mid
     s["microprice"] = micro
     s["seen"] += 1
 
 
 @njit(cache=True)
-def flow_features(s, trades, out):
+def flow_features(s, books, trades, out):
     """Write the windowed features of this moment; NaN where the stream has not been clean for long enough."""
     clean = s["clock_ns"] - s["clean_since_ns"]
     # Trades that are 5 s old at this very moment: counted with the mid so far, settled when the clock moves on.
@@ -241,49 +232,51 @@ def flow_features(s, trades, out):
                 out[_MLOFI + 3 * i + k] = np.nan
         else:
             for i in range(5):
-                out[_MLOFI + 3 * i + k] = s["book_sum"][k, i] + s["book_lost"][k, i]
+                out[_MLOFI + 3 * i + k] = _book_sum(s, books, k, i)
             out[_OFI + k] = out[_MLOFI + k]
             out[_UPDATES + k] = (s["book_head"] - s["book_tail"][k]) / w
-            bought = s["trade_sum"][k, _BOUGHT] + s["trade_lost"][k, _BOUGHT]
-            sold = s["trade_sum"][k, _SOLD] + s["trade_lost"][k, _SOLD]
+            bought = _trade_sum(s, trades, k, _BOUGHT)
+            sold = _trade_sum(s, trades, k, _SOLD)
             n = s["trade_head"] - s["trade_tail"][k]
             out[_SIGNED + k] = bought - sold
             out[_IMBALANCE + k] = (bought - sold) / (bought + sold) if n and bought + sold > 0.0 else 0.0
             out[_TRADES + k] = n / w
-            costed = s["trade_sum"][k, _COSTED] + s["trade_lost"][k, _COSTED]
-            out[_EFFECTIVE + k] = (s["trade_sum"][k, _COST] + s["trade_lost"][k, _COST]) / costed if costed > 0.0 else 0.0
-            out[_VOL + k] = np.sqrt(max(0.0, s["book_sum"][k, _SQUARED] + s["book_lost"][k, _SQUARED]))
+            costed = _trade_sum(s, trades, k, _COSTED)
+            out[_EFFECTIVE + k] = _trade_sum(s, trades, k, _COST) / costed if costed > 0.0 else 0.0
+            out[_VOL + k] = np.sqrt(max(0.0, _book_sum(s, books, k, _SQUARED)))
         out[_IMPACT + k] = np.nan
         if clean >= SPANS[k] + IMPACT_NS:
-            n = s["aged_n"][k] + n_impact
-            out[_IMPACT + k] = (s["aged_sum"][k] + s["aged_lost"][k] + impact) / n if n else 0.0
+            n, total = n_impact, impact
+            if s["aged_tail"][k] < s["aged"]:
+                entry = trades[s["aged_tail"][k] & (trades.size - 1)]
+                n += s["aged_n"] - entry["aged_n"]
+                total += since(s["aged_total"], s["aged_lost"], entry["aged_total"], entry["aged_lost"], 0)
+            out[_IMPACT + k] = total / n if n else 0.0
         out[_ZSCORE + k] = np.nan
         mean, std = s["per_second"][2 * k], s["per_second"][2 * k + 1]
         if clean >= _SECONDS_NS:
-            volume = s["trade_sum"][k, _BOUGHT] + s["trade_lost"][k, _BOUGHT] + s["trade_sum"][k, _SOLD] + s["trade_lost"][k, _SOLD]
+            volume = _trade_sum(s, trades, k, _BOUGHT) + _trade_sum(s, trades, k, _SOLD)
             out[_ZSCORE + k] = (volume - mean) / std if std > 1e-9 * mean else 0.0
-    _long_features(s, out, clean)
+    _long_features(s, books, trades, out, clean)
     _calendar(s, out)
 
 
 @njit(cache=True)
-def _long_features(s, out, clean):
+def _long_features(s, books, trades, out, clean):
     out[_COMPRESSION] = np.nan
     if clean >= SPANS[_MINUTE_SPAN]:
         n = s["book_head"] - s["book_tail"][_MINUTE_SPAN]
-        total = s["book_sum"][_MINUTE_SPAN, _SPREAD] + s["book_lost"][_MINUTE_SPAN, _SPREAD]
+        total = _book_sum(s, books, _MINUTE_SPAN, _SPREAD)
         out[_COMPRESSION] = out[1] / (total / n) if total > 0.0 else np.nan
     out[_VOL + 3] = np.nan
     out[_ROLL] = np.nan
     if clean >= SPANS[_LONG_SPAN]:
-        out[_VOL + 3] = np.sqrt(max(0.0, s["book_sum"][_LONG_SPAN, _SQUARED] + s["book_lost"][_LONG_SPAN, _SQUARED]))
+        out[_VOL + 3] = np.sqrt(max(0.0, _book_sum(s, books, _LONG_SPAN, _SQUARED)))
         n = s["trade_head"] - max(_NO_PAIR, s["trade_tail"][_LONG_SPAN])
-        total = s["trade_sum"][_LONG_SPAN]
-        lost = s["trade_lost"][_LONG_SPAN]
         out[_ROLL] = 0.0
         if n > 0:
-            product = (total[_PRODUCT] + lost[_PRODUCT]) / n
-            steps = (total[_STEP] + lost[_STEP]) * (total[_STEP_BEFORE] + lost[_STEP_BEFORE])
+            product = _trade_sum(s, trades, _LONG_SPAN, _PRODUCT) / n
+            steps = _trade_sum(s, trades, _LONG_SPAN, _STEP) * _trade_sum(s, trades, _LONG_SPAN, _STEP_BEFORE)
             out[_ROLL] = 2.0 * np.sqrt(max(0.0, steps / n / n - product))
     out[_KYLE] = s["per_second"][6] if clean >= 31 * SECOND else np.nan
     out[_KYLE + 1] = s["per_second"][7] if clean >= _SECONDS_NS else np.nan

@@ -39,7 +39,7 @@ def _on_book(s, books, trades, row, meta, out):
         return
     book_features(row, out)
     on_book(s, books, row, out)
-    flow_features(s, trades, out)
+    flow_features(s, books, trades, out)
 
 
 @njit(cache=True)

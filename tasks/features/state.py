@@ -1,4 +1,4 @@
-"""What the features remember of a stream: rolling sums, rings of what is in them, second buckets.
+"""What the features remember of a stream: running totals, rings of them, second buckets.
 
 Windows are half open, `(t - w, t]`, on the exchange clock made monotone in arrival order, so
 nothing later than a row's own moment can be in it.  Rings grow; nothing leaves a window early.
@@ -21,12 +21,24 @@ HOUR = 3600 * SECOND
 # spread.  Trades: buys, sells, cost x size, size with a mid; price steps for Roll's covariance.
 N_BOOK = 7
 N_TRADE = 7
-# Which columns each window sums, first to last: only what some feature reads.
-BOOK_FROM, BOOK_TO = (0, 0, 0, 6, 5), (6, 6, 6, 7, 6)
-TRADE_FROM, TRADE_TO = (0, 0, 0, 0, 4), (4, 4, 4, 0, 7)
 
-BOOK_ENTRY = np.dtype([("ns", "i8"), ("value", "f8", (N_BOOK,))], align=True)
-TRADE_ENTRY = np.dtype([("ns", "i8"), ("value", "f8", (N_TRADE,)), ("mid", "f8"), ("side", "f8"), ("impact", "f8")], align=True)
+# An entry holds the running totals just before it, so a window's sum is a difference of two
+# totals: nothing is added up twice, and an event that leaves a window costs nothing.  Totals
+# carry what rounding lost beside them; a difference is as exact as a fresh sum, for ever.
+BOOK_ENTRY = np.dtype([("ns", "i8"), ("total", "f8", (N_BOOK,)), ("lost", "f8", (N_BOOK,))], align=True)
+TRADE_ENTRY = np.dtype(
+    [
+        ("ns", "i8"),
+        ("total", "f8", (N_TRADE,)),
+        ("lost", "f8", (N_TRADE,)),
+        ("mid", "f8"),
+        ("side", "f8"),
+        ("aged_total", "f8", (1,)),  # impacts of the trades before it, and how many there were
+        ("aged_lost", "f8", (1,)),
+        ("aged_n", "i8"),
+    ],
+    align=True,
+)
 STATE = np.dtype(
     [
         ("clock_ns", "i8"),
@@ -41,17 +53,17 @@ STATE = np.dtype(
         ("last_step", "f8"),
         ("book_head", "i8"),
         ("book_tail", "i8", (N_SPANS,)),
-        ("book_sum", "f8", (N_SPANS, N_BOOK)),
-        ("book_lost", "f8", (N_SPANS, N_BOOK)),
+        ("book_total", "f8", (N_BOOK,)),
+        ("book_lost", "f8", (N_BOOK,)),
         ("trade_head", "i8"),
         ("trade_tail", "i8", (N_SPANS,)),
-        ("trade_sum", "f8", (N_SPANS, N_TRADE)),
-        ("trade_lost", "f8", (N_SPANS, N_TRADE)),
+        ("trade_total", "f8", (N_TRADE,)),
+        ("trade_lost", "f8", (N_TRADE,)),
         ("aged", "i8"),  # first trade not yet 5 s old
         ("aged_tail", "i8", (3,)),
-        ("aged_sum", "f8", (3,)),
-        ("aged_lost", "f8", (3,)),
-        ("aged_n", "i8", (3,)),
+        ("aged_total", "f8", (1,)),
+        ("aged_lost", "f8", (1,)),
+        ("aged_n", "i8"),
         ("second", "i8"),  # whole second the open bucket belongs to
         ("closed", "i8"),  # full buckets since clean, the first partial one not counted
         ("open_volume", "f8"),
@@ -82,7 +94,7 @@ STATE = np.dtype(
 
 @njit(cache=True)
 def add(total, lost, i, x):
-    """Add to a running sum and keep what rounding lost (two-sum), so that leaving values cancel."""
+    """Add to a running total and keep what rounding lost (two-sum)."""
     before = total[i]
     after = before + x
     part = after - before
@@ -91,13 +103,9 @@ def add(total, lost, i, x):
 
 
 @njit(cache=True)
-def add2(total, lost, i, j, x):
-    """Add to one cell of a table of running sums; as `add`."""
-    before = total[i, j]
-    after = before + x
-    part = after - before
-    lost[i, j] += (before - (after - part)) + (x - part)
-    total[i, j] = after
+def since(total, lost, entry_total, entry_lost, i):
+    """Return what was added to a total since an entry was made."""
+    return (total[i] - entry_total[i]) + (lost[i] - entry_lost[i])
 
 
 @njit(cache=True)
@@ -113,17 +121,17 @@ def restart(s, doubt, ns):
     s["microprice"] = np.nan
     s["book_head"] = 0
     s["book_tail"][:] = 0
-    s["book_sum"][:, :] = 0.0
-    s["book_lost"][:, :] = 0.0
+    s["book_total"][:] = 0.0
+    s["book_lost"][:] = 0.0
     s["trade_head"] = 0
     s["trade_tail"][:] = 0
-    s["trade_sum"][:, :] = 0.0
-    s["trade_lost"][:, :] = 0.0
+    s["trade_total"][:] = 0.0
+    s["trade_lost"][:] = 0.0
     s["aged"] = 0
     s["aged_tail"][:] = 0
-    s["aged_sum"][:] = 0.0
-    s["aged_lost"][:] = 0.0
-    s["aged_n"][:] = 0
+    s["aged_total"][0] = 0.0
+    s["aged_lost"][0] = 0.0
+    s["aged_n"] = 0
     s["closed"] = -1
     s["open_volume"] = 0.0
     s["open_signed"] = 0.0

@@ -1,0 +1,48 @@
+"""Where compiled kernels are cached: a folder for each state of the sources.
+
+Numba renews a cached kernel when its own file changes, not when a kernel that it calls does,
+so after an edit or an upgrade old machine code would run under new sources.
+"""
+
+import os
+import shutil
+from hashlib import sha256
+from pathlib import Path
+
+from numba import config
+
+ROOT = Path(__file__).resolve().parent
+FOLDERS = ("tasks", "models", "simulator", "warehouse")
+_KEPT = 8  # states of the sources whose kernels stay: switching between branches is quick
+
+
+def key_cache() -> Path:
+    """Point Numba to the cache of these sources and return it; caches of older sources go.
+
+    The folder is under NUMBA_CACHE_DIR, else `.numba` beside the sources, else the user's own
+    cache where the sources cannot be written.
+    """
+    digest = sha256()
+    for folder in FOLDERS:
+        for path in sorted((ROOT / folder).rglob("*.py")):
+            digest.update(path.read_bytes())
+    name = f"kernels-{digest.hexdigest()[:16]}"
+    if Path(config.CACHE_DIR).name == name:
+        return Path(config.CACHE_DIR)
+    base = Path(config.CACHE_DIR or (ROOT / ".numba" if os.access(ROOT, os.W_OK) else Path.home() / ".cache" / "tidebook"))
+    base = base.parent if base.name.startswith("kernels-") else base
+    folder = base / name
+    folder.mkdir(parents=True, exist_ok=True)
+    os.utime(folder)
+    for old in sorted(base.glob("kernels-*"), key=_age)[_KEPT:]:
+        shutil.rmtree(old, ignore_errors=True)
+    config.CACHE_DIR = str(folder)
+    os.environ["NUMBA_CACHE_DIR"] = str(folder)  # for processes that this one starts
+    return folder
+
+
+def _age(folder: Path) -> float:
+    try:
+        return -folder.stat().st_mtime
+    except FileNotFoundError:  # another process was quicker
+        return 0.0
