@@ -80,7 +80,7 @@ class Fed:
     def __init__(self, venue="binance_spot"):
         self.venue, self.update_id = venue, 10
         self.stream, self.oracle = Binance(venue, wire.RAW[venue]), NaiveBook()
-        assert [*self.stream.receive(wire.snapshot(venue, 10), 1)]
+        assert [*self.stream.receive(wire.snapshot(venue, 10), 1)] == []
 
     def feed(self, message):
         """Apply `(side, price, size)` triples as one depth event; check the row."""
