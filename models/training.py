@@ -16,7 +16,7 @@ from models import booster, strategy
 from models.booster import Booster
 from models.calibration import Platt, fit_platt
 from models.errors import ShapeError, TooLittleDataError
-from models.evaluation import Interval, auc_intervals, evaluate, population_stability
+from models.evaluation import Interval, auc_intervals, evaluate, log_loss, population_stability
 from models.labels import clip_limits
 from models.search import search
 from models.splits import Fold, PurgedKFold, WalkForward
@@ -25,6 +25,26 @@ from warehouse.schema import STATES
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
+
+_COLUMNS = ("exchange_ns", "label_end_ns", "direction", "vol_return", "return_bps", "bid", "ask", "baseline", "doubt")
+_INNER = 3  # folds within a training span
+_TREE_SHARES = (0.2, 0.3, 0.4, 0.6, 0.8, 1.0)  # of the trees: candidates for how many to take
+
+
+@dataclass(frozen=True)
+class Mirror:
+    """How features read when bids and asks change places and prices run the other way.
+
+    Training rows are learnt together with their mirror images, so that a fall teaches what
+    a rise does, and the trend of the training day teaches nothing.
+    """
+
+    place: Ints  # shape (f,): the feature that takes this one's place
+    sign: Floats  # shape (f,): -1 where it turns its sign
+
+    def __call__(self, x: Floats) -> Floats:
+        """Return the mirror images of rows."""
+        return x[:, self.place] * self.sign
 
 
 @dataclass(frozen=True)
@@ -42,13 +62,15 @@ class Examples:
     ask: Floats
     baseline: Floats  # the naive score: queue imbalance
     doubt: Ints  # 0, or why features or label touch a doubtful interval
+    anchor: str | None = None  # feature that points up, which training starts from; see `booster.train`
+    mirror: Mirror | None = None
 
     def __post_init__(self) -> None:
         """Refuse columns of other lengths, and time that runs backwards."""
         n = len(self.exchange_ns)
         if self.x.shape != (n, len(self.names)):
             raise ShapeError("x", f"of shape ({n}, {len(self.names)})", self.x.shape)
-        for name in ("label_end_ns", "direction", "vol_return", "return_bps", "bid", "ask", "baseline", "doubt"):
+        for name in _COLUMNS:
             if getattr(self, name).shape != (n,):
                 raise ShapeError(name, f"of shape ({n},)", getattr(self, name).shape)
         if (np.diff(self.exchange_ns) < 0).any():
@@ -76,6 +98,7 @@ class Choices:
     expanding: bool = True
     embargo_ns: int = 0
     n_trees: int = booster.N_TREES
+    max_rows: int = 8_000  # to fit one ensemble on: evenly thinned, since neighbours are alike
     n_trials: int = 0  # parameter search; 0 takes `params` as they are
     params: Mapping[str, Any] = field(default_factory=dict)
     trade_share: float = 0.1  # of moments extreme enough to trade
@@ -91,6 +114,7 @@ class FoldResult:
     number: int
     fold: Fold
     trained_rows: int
+    n_trees: int  # chosen on inner folds of the past
     calibration: Platt
     metrics: dict[str, float]
     gain: dict[str, float]  # importance by feature
@@ -173,12 +197,11 @@ def train(examples: Examples, choices: Choices) -> TrainingResult:
     splits = WalkForward(choices.n_folds, choices.expanding, embargo_ns=choices.embargo_ns).folds(spans)
     params = dict(choices.params)
     if choices.n_trials:
-        first = _learnable(used, splits[0].train)
-        y, weight = _targets(used, first)
+        first = _thinned(_learnable(used, splits[0].train), choices.max_rows)
         params |= search(
-            used.x[first], y, used.names, spans[first],
-            n_trials=choices.n_trials, weight=weight, embargo_ns=choices.embargo_ns,
-            n_trees=choices.n_trees, seed=choices.seed, num_threads=choices.num_threads,
+            lambda some, trial: _fit(used, first[some], trial, choices, choices.n_trees),
+            used.x[first], (used.direction[first] > 0).astype(np.float64), spans[first],
+            n_trials=choices.n_trials, embargo_ns=choices.embargo_ns, seed=choices.seed,
         ).params  # fmt: skip
     found, parts = [], []
     for number, fold in enumerate(splits):
@@ -200,14 +223,14 @@ def train(examples: Examples, choices: Choices) -> TrainingResult:
     }
     elapsed_s = float(tested.exchange_ns[-1] - tested.exchange_ns[0]) * 1e-9
     everything = _learnable(used, np.arange(len(rows)))
-    model = _fit(used, everything, params, choices)
+    model = _fit(used, everything, params, choices, found[-1].n_trees)
     lost = {**examples.lost, "flat": int((used.direction == 0).sum())}
     lost |= {"purged": sum(f.purged for f in splits), "embargoed": sum(f.embargoed for f in splits)}
     return TrainingResult(
         model=model,
         names=examples.names,
-        calibration=fit_platt(seen.raw[moved], (tested.direction[moved] > 0).astype(np.float64)),
-        params={**booster.DEFAULTS, **params},
+        calibration=_calibration(examples, seen.raw[moved], (tested.direction[moved] > 0).astype(np.float64)),
+        params={**booster.DEFAULTS, **params, "n_trees": found[-1].n_trees},
         choices=choices,
         folds=found,
         out_of_sample=replace(seen, row=rows[seen.row]),
@@ -243,8 +266,7 @@ def shuffled(examples: Examples, seed: int = 0) -> Examples:
 
 
 def _take(examples: Examples, rows: Ints) -> Examples:
-    columns = {name: value[rows] for name, value in vars(examples).items() if name != "names"}
-    return Examples(names=examples.names, **columns)
+    return replace(examples, **{name: getattr(examples, name)[rows] for name in ("x", *_COLUMNS)})
 
 
 def _learnable(used: Examples, rows: Ints) -> Ints:
@@ -252,18 +274,22 @@ def _learnable(used: Examples, rows: Ints) -> Ints:
     return moved
 
 
-def _targets(used: Examples, rows: Ints) -> tuple[Floats, Floats | None]:
+def _thinned(rows: Ints, most: int) -> Ints:
+    return rows if len(rows) <= most else rows[np.linspace(0, len(rows) - 1, most).astype(np.int64)]
+
+
+def _fit(used: Examples, rows: Ints, params: Mapping[str, Any], choices: Choices, n_trees: int) -> Booster:
     if not len(rows):
         raise TooLittleDataError("training on rows that moved", 20, 0)
+    rows = _thinned(rows, choices.max_rows)
     size = np.clip(used.vol_return[rows], *clip_limits(used.vol_return[rows]))
-    return (used.direction[rows] > 0).astype(np.float64), sample_weights(used.exchange_ns[rows], used.label_end_ns[rows], size)
-
-
-def _fit(used: Examples, rows: Ints, params: Mapping[str, Any], choices: Choices) -> Booster:
-    y, weight = _targets(used, rows)
+    x, y = used.x[rows], (used.direction[rows] > 0).astype(np.float64)
+    weight = sample_weights(used.exchange_ns[rows], used.label_end_ns[rows], size)
+    if used.mirror is not None:
+        x, y, weight = np.concatenate([x, used.mirror(x)]), np.concatenate([y, 1 - y]), np.concatenate([weight, weight])
     return booster.train(
-        used.x[rows], y, used.names,
-        weight=weight, params=params, n_trees=choices.n_trees, seed=choices.seed, num_threads=choices.num_threads,
+        x, y, used.names, weight=weight, params=params, n_trees=n_trees, anchor=used.anchor,
+        seed=choices.seed, num_threads=choices.num_threads,
     )  # fmt: skip
 
 
@@ -271,32 +297,45 @@ def _run_fold(
     used: Examples, spans: Ints, number: int, fold: Fold, params: Mapping[str, Any], choices: Choices
 ) -> tuple[FoldResult, tuple[Any, ...]]:
     past = _learnable(used, fold.train)
-    model = _fit(used, past, params, choices)
-    platt, low, high = _calibrate(used, spans, fold.train, params, choices)
+    n_trees, platt, low, high = _learn_from_past(used, spans, fold.train, params, choices)
+    model = _fit(used, past, params, choices, n_trees)
     raw = booster.score(model, used.x[fold.test])
     probability = platt(raw)
     trades = strategy.trade(
         used.exchange_ns[fold.test], probability, used.bid[fold.test], used.ask[fold.test], low, high, choices.horizon_ns
     )
     metrics = evaluate(used.direction[fold.test], probability, used.baseline[fold.test], used.return_bps[fold.test])
-    metrics |= {"break_even_bps": strategy.break_even_bps(trades), "trades": float(len(trades.side))}
+    metrics |= {"break_even_bps": strategy.break_even_bps(trades), "trades": float(len(trades.side)), "n_trees": float(n_trees)}
     size = len(fold.test)
     part = (fold.test, np.full(size, number), raw, probability, np.full(size, low), np.full(size, high))
-    return FoldResult(number, fold, len(past), platt, metrics, booster.importance(model)), part
+    return FoldResult(number, fold, len(past), n_trees, platt, metrics, booster.importance(model)), part
 
 
-def _calibrate(used: Examples, spans: Ints, rows: Ints, params: Mapping[str, Any], choices: Choices) -> tuple[Platt, float, float]:
-    """Return calibration and trading limits from inner folds of a training span."""
-    raw = np.full(len(rows), np.nan)
-    if len(rows) >= 3:
-        for inner in PurgedKFold(3, choices.embargo_ns).folds(spans[rows]):
+def _learn_from_past(
+    used: Examples, spans: Ints, rows: Ints, params: Mapping[str, Any], choices: Choices
+) -> tuple[int, Platt, float, float]:
+    """Return how many trees to take, their calibration, and trading limits, from inner folds of a training span."""
+    rows = _thinned(rows, choices.max_rows)
+    steps = sorted({max(1, int(choices.n_trees * share)) for share in _TREE_SHARES})
+    raw = np.full((len(steps), len(rows)), np.nan)
+    if len(rows) >= _INNER:
+        for inner in PurgedKFold(_INNER, choices.embargo_ns).folds(spans[rows]):
             past = _learnable(used, rows[inner.train])
             if len(np.unique(used.direction[past])) == 2:
-                raw[inner.test] = booster.score(_fit(used, past, params, choices), used.x[rows[inner.test]])
-    known = np.isfinite(raw)
+                model = _fit(used, past, params, choices, choices.n_trees)
+                for step, n_trees in enumerate(steps):
+                    raw[step, inner.test] = booster.score(model, used.x[rows[inner.test]], n_trees)
+    known = np.isfinite(raw[0])
     judged = known & (used.direction[rows] != 0)
-    platt = fit_platt(raw[judged], (used.direction[rows][judged] > 0).astype(np.float64))
-    return platt, *strategy.entry_limits(platt(raw[known]), choices.trade_share)
+    y = (used.direction[rows][judged] > 0).astype(np.float64)
+    platts = [_calibration(used, of_step[judged], y) for of_step in raw]
+    best = int(np.argmin([log_loss(y, platt(of_step[judged])) for platt, of_step in zip(platts, raw, strict=True)]))
+    return steps[best], platts[best], *strategy.entry_limits(platts[best](raw[best][known]), choices.trade_share)
+
+
+def _calibration(examples: Examples, raw: Floats, y: Floats) -> Platt:
+    # Trained on mirror images, calibrated on them: otherwise the trend of the past minutes comes in again as `b`.
+    return fit_platt(raw, y) if examples.mirror is None else fit_platt(np.concatenate([raw, -raw]), np.concatenate([y, 1 - y]))
 
 
 def _features(used: Examples, folds: list[FoldResult], last: Fold, gain: dict[str, float]) -> list[dict[str, Any]]:

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from models import booster
-from models.errors import ShapeError, TooLittleDataError
+from models.errors import FeatureMismatchError, ShapeError, TooLittleDataError
 
 
 def _rows(n=500):
@@ -41,3 +41,16 @@ def test_bad_input_is_refused():
         booster.train(x, y * 2 - 1, names)
     with pytest.raises(TooLittleDataError, match="labels of 0"):
         booster.train(x, np.ones(len(x)), names)
+
+
+def test_anchor_leads_and_the_rest_may_only_correct_it():
+    x, y, names = _rows()
+    anchored = booster.train(x, y, names, n_trees=80, anchor="mid")
+    assert anchored.num_trees() == 80
+    only = booster.train(x, y, names, n_trees=booster.ANCHOR_TREES, anchor="mid")
+    assert set(np.flatnonzero(only.feature_importance())) <= {0}
+    rising = np.column_stack([np.linspace(-3, 3, 50), np.zeros((50, 2))])
+    assert (np.diff(booster.score(only, rising)) >= 0).all()
+    np.testing.assert_array_equal(booster.score(anchored, x, booster.ANCHOR_TREES), booster.score(only, x))
+    with pytest.raises(FeatureMismatchError, match="'queue'"):
+        booster.train(x, y, names, anchor="queue")

@@ -145,3 +145,11 @@ def test_a_full_sized_booster_is_scored_in_microseconds():
         scorer.score(row)
         took.append(time.perf_counter_ns() - start)
     assert np.median(took) < 50_000  # 5 us on a quiet core: a shared one must still be far from LightGBM's own 40
+
+
+def test_an_anchored_booster_is_scored_exactly():
+    x = _rows(np.random.default_rng(2))
+    y = (np.nan_to_num(x[:, 0]) + np.random.default_rng(0).normal(size=len(x)) > 0).astype(float)
+    model = booster.train(x, y, [f"f{i}" for i in range(6)], n_trees=90, anchor="f0")
+    rows = _odd_rows(x)
+    assert np.array_equal(Scorer(booster.text(model)).batch(rows)[:, 0], booster.score(model, rows))

@@ -13,9 +13,14 @@ def _rows(n=600):
     return x, (x[:, 0] + rng.normal(size=n) > 0).astype(float), ["a", "b", "c"], spans
 
 
+def _fit(x, y, names):
+    return lambda rows, params: booster.train(x[rows], y[rows], names, params=params, n_trees=15)
+
+
 def test_same_seed_finds_the_same_and_defaults_are_among_the_trials():
-    found = search(*_rows(), n_trials=4, n_trees=15, seed=3)
-    again = search(*_rows(), n_trials=4, n_trees=15, seed=3)
+    x, y, names, spans = _rows()
+    found = search(_fit(x, y, names), x, y, spans, n_trials=4, seed=3)
+    again = search(_fit(x, y, names), x, y, spans, n_trials=4, seed=3)
     assert found == again
     assert len(found.trials) == 4
     assert found.trials[0][0]["num_leaves"] == booster.DEFAULTS["num_leaves"]
@@ -23,10 +28,23 @@ def test_same_seed_finds_the_same_and_defaults_are_among_the_trials():
     assert found.log_loss < 0.69
 
 
+def test_trials_train_on_purged_rows_only():
+    x, y, names, spans = _rows()
+    trained = []
+
+    def fit(rows, params):
+        trained.append(rows)
+        return _fit(x, y, names)(rows, params)
+
+    search(fit, x, y, spans, n_trials=1, n_folds=3)
+    assert [len(rows) for rows in trained] == [400 - 5, 400 - 10, 400 - 5]
+
+
 def test_too_few_rows_are_refused():
     x, y, names, spans = _rows(2)
     with pytest.raises(TooLittleDataError):
-        search(x, y, names, spans, n_trials=2)
-    x, y, names, spans = _rows(60)
+        search(_fit(x, y, names), x, y, spans, n_trials=2)
+    x, _, names, spans = _rows(60)
+    ones = np.ones(60)
     with pytest.raises(TooLittleDataError):
-        search(x, np.ones(60), names, spans, n_trials=2)
+        search(_fit(x, ones, names), x, ones, spans, n_trials=2)
