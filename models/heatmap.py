@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from matplotlib import ticker
 from matplotlib.cm import ScalarMappable
-from matplotlib.colors import LogNorm
+from matplotlib.colors import LinearSegmentedColormap, LogNorm
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
@@ -22,13 +22,15 @@ Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 Doubts = Sequence[tuple[int, int, str]]  # start_ns, end_ns, why
 
+# Light to dark, so that it reads without colour; blue and vermilion dots stand out from it.
+_DEPTHS = LinearSegmentedColormap.from_list("depths", ["#F4F6F8", "#C9D3DC", "#93A6B5", "#566F84", "#22384C", "#0B1520"])
 _CHUNK = 50_000  # books whose levels are spread over the grid at a time
 _MIN_RANGE = 1e-12
 
 
 @dataclass(frozen=True)
 class Depth:
-    """Mean resting size by price and time; NaN where no level was seen."""
+    """Mean resting size by price and time; 0 between visible levels, NaN beyond the furthest."""
 
     time_ns: Ints  # shape (columns + 1,): edges
     price: Floats  # shape (rows + 1,): edges, a whole number of ticks apart
@@ -37,7 +39,7 @@ class Depth:
     mid: Floats  # shape (columns,): last of the column
 
 
-def depth(books: Any, start_ns: int, end_ns: int, columns: int = 600, rows: int = 220) -> Depth:
+def depth(books: Any, start_ns: int, end_ns: int, columns: int = 600, rows: int = 130) -> Depth:
     """Return books averaged over a grid of time and price.
 
     Parameters
@@ -74,7 +76,7 @@ def depth(books: Any, start_ns: int, end_ns: int, columns: int = 600, rows: int 
     held = np.bincount(column, minlength=columns)
     stood = np.maximum.accumulate(np.where(held > 0, np.arange(columns), 0))
     grids = [_spread(books, side, column, price, columns) / np.maximum(held, 1) for side in ("bid", "ask")]
-    shown = [np.where(grid > 0, grid, np.nan)[:, stood] for grid in grids]
+    shown = [_within_levels(grid)[:, stood] for grid in grids]
     last = np.full(columns, np.nan)
     last[column[known]] = mid[known]
     stood_mid = np.maximum.accumulate(np.where(np.isfinite(last), np.arange(columns), 0))
@@ -92,6 +94,12 @@ def _spread(books: Any, side: str, column: Ints, price: Floats, columns: int) ->
         cell = row * columns + np.broadcast_to(column[some, None], (len(px), LEVELS))[inside]
         grid += np.bincount(cell, size[inside], rows * columns)
     return grid.reshape(rows, columns)
+
+
+def _within_levels(grid: Floats) -> Floats:
+    seen = grid > 0
+    inside = np.maximum.accumulate(seen) & np.maximum.accumulate(seen[::-1])[::-1]
+    return np.where(inside, grid, np.nan)
 
 
 def _tick(books: Any) -> float:
@@ -124,11 +132,11 @@ def heat_map(books: Any, trades: Any, doubts: Doubts = (), base: str = "base", q
     picture = depth(books, start, end)
     edges = as_days(picture.time_ns)
     extent = (edges[0], edges[-1], picture.price[0], picture.price[-1])
-    seen = np.concatenate([picture.bid[np.isfinite(picture.bid)], picture.ask[np.isfinite(picture.ask)]])
+    seen = np.concatenate([grid[grid > 0] for grid in (picture.bid, picture.ask)])
     low, high = np.quantile(seen, [0.05, 0.995]) if len(seen) else (0.1, 1.0)
     norm = LogNorm(low, max(high, low * 1.01), clip=True)
     for grid in (picture.bid, picture.ask):
-        above.imshow(grid, extent=extent, origin="lower", aspect="auto", cmap="bone_r", norm=norm, interpolation="nearest", zorder=1)
+        above.imshow(grid, extent=extent, origin="lower", aspect="auto", cmap=_DEPTHS, norm=norm, interpolation="nearest", zorder=1)
     above.step(edges[:-1], picture.mid, where="post", color=INK, linewidth=1.1, zorder=3, label="mid")
     trades = trades[(trades["exchange_ns"] >= start) & (trades["exchange_ns"] < end)]
     _dots(above, trades, picture, base)
@@ -141,7 +149,7 @@ def heat_map(books: Any, trades: Any, doubts: Doubts = (), base: str = "base", q
     above.set(ylabel=f"price ({quote})")
     above.grid(visible=False)
     above.legend(loc="upper left", frameon=True, framealpha=0.9, edgecolor="none", ncols=5, markerscale=1)
-    bar = figure.colorbar(ScalarMappable(norm, "bone_r"), ax=above, pad=0.01, aspect=35, extend="both")
+    bar = figure.colorbar(ScalarMappable(norm, _DEPTHS), ax=above, pad=0.01, aspect=35, extend="both")
     bar.set_label(f"mean resting size ({base}, log)")
     bar.outline.set_visible(False)
     below.set(ylabel=f"{base} a bin", xlabel="exchange time (UTC)")
@@ -168,14 +176,14 @@ def _dots(axes: Any, trades: Any, picture: Depth, base: str) -> None:
             found.append((as_days(at), price, size, colour, name))
             biggest = max(biggest, float(size.max()))
     for at, price, size, colour, name in found:
-        area = 1.5 + 240 * size / biggest
+        area = 4 + 240 * size / biggest
         order = np.argsort(-size)
         axes.scatter(
             at[order], price[order], s=area[order], color=colour, alpha=0.55, linewidths=0.3, edgecolors="white", rasterized=True, zorder=4
         )
         axes.scatter([], [], s=36, color=colour, alpha=0.8, linewidths=0, label=name)
     example = float(f"{biggest:.1g}")
-    axes.scatter([], [], s=1.5 + 240 * example / biggest, color=GREY, alpha=0.5, linewidths=0, label=f"{example:g} {base}")
+    axes.scatter([], [], s=4 + 240 * example / biggest, color=GREY, alpha=0.5, linewidths=0, label=f"{example:g} {base}")
 
 
 def _volume(axes: Any, trades: Any, edges_ns: Ints) -> None:
