@@ -34,6 +34,9 @@ class Rules:
     min_auc_gain: float = 0.002  # over the baseline
     min_lead: float = 0.0  # over the champion
     max_ece: float = 0.10
+    # While nothing serves, calibrated probabilities about as good as the baseline are better
+    # than none; 0 or less asks of the first champion what is asked of all.
+    max_first_loss: float = 0.03
 
 
 @dataclass(frozen=True)
@@ -48,7 +51,8 @@ def decide(candidate: Evidence, champion: Rivalry | None = None, rules: Rules | 
     """Return whether the candidate should serve, with the first reason against it, or the reasons for it.
 
     The lower bounds must clear chance, baseline and champion, not the estimates alone: on few
-    rows anything may look better once.
+    rows anything may look better once.  The very first champion must clear chance, and may
+    trail the baseline by `max_first_loss`; the reason then says that it did.
 
     Examples
     --------
@@ -64,6 +68,16 @@ def decide(candidate: Evidence, champion: Rivalry | None = None, rules: Rules | 
         return Decision(False, f"only {candidate.moved:,} test rows moved, {rules.min_moved:,} are required")
     if not candidate.auc.low > 0.5:
         return Decision(False, f"AUC {_span(candidate.auc)} is not above chance")
+    if not candidate.ece <= rules.max_ece:
+        return Decision(False, f"probabilities are off by {candidate.ece:.3f} on average, {rules.max_ece:.3f} is allowed")
+    nothing_serves = champion is None or not champion.same_features
+    beats_baseline = gain.value >= rules.min_auc_gain and gain.low > 0
+    if not beats_baseline and nothing_serves and gain.value >= -rules.max_first_loss:
+        return Decision(
+            True,
+            f"AUC {_span(candidate.auc)} on {candidate.moved:,} rows is above chance and nothing serves; it does not beat "
+            f"the baseline's {candidate.baseline_auc.value:.3f}: the gain is {_span(gain)}",
+        )
     if not gain.value >= rules.min_auc_gain:
         return Decision(
             False,
@@ -72,8 +86,6 @@ def decide(candidate: Evidence, champion: Rivalry | None = None, rules: Rules | 
         )
     if not gain.low > 0:
         return Decision(False, f"the gain over the baseline, {_span(gain)}, may be luck")
-    if not candidate.ece <= rules.max_ece:
-        return Decision(False, f"probabilities are off by {candidate.ece:.3f} on average, {rules.max_ece:.3f} is allowed")
     beats = (
         f"AUC {candidate.auc.value:.3f} beats the baseline {candidate.baseline_auc.value:.3f} "
         f"by {gain.value:.3f} (at least {gain.low:.3f}) on {candidate.moved:,} rows"

@@ -21,10 +21,16 @@ def _rival(lead, low, **more):
         (_evidence(), None, True, "there is no champion"),
         (_evidence(moved=499), None, False, "only 499"),
         (_evidence(auc=0.51, low=0.499, baseline=0.45), None, False, "not above chance"),
-        (_evidence(auc=0.601), None, False, "a gain of 0.0010"),
-        (_evidence(auc=0.59), None, False, "a gain of -0.0100"),
-        (_evidence(gain_low=-0.001), None, False, "may be luck"),
-        (_evidence(gain_low=math.nan), None, False, "may be luck"),
+        (_evidence(auc=0.601), None, True, "nothing serves; it does not beat the baseline's 0.600"),
+        (_evidence(auc=0.59), None, True, "the gain is -0.010"),
+        (_evidence(auc=0.56, low=0.54), None, False, "a gain of -0.0400"),
+        (_evidence(auc=math.nan, low=0.6), None, False, "a gain of nan"),
+        (_evidence(auc=0.601), _rival(0.01, 0.002), False, "a gain of 0.0010"),
+        (_evidence(auc=0.59), _rival(0.01, 0.002), False, "a gain of -0.0100"),
+        (_evidence(auc=0.59), _rival(math.nan, math.nan, same_features=False), True, "nothing serves"),
+        (_evidence(gain_low=-0.001), _rival(0.01, 0.002), False, "may be luck"),
+        (_evidence(gain_low=math.nan), _rival(0.01, 0.002), False, "may be luck"),
+        (_evidence(auc=0.6, ece=0.2), None, False, "off by 0.200"),
         (_evidence(auc=math.nan, low=math.nan), None, False, "not above chance"),
         (_evidence(ece=0.2), None, False, "off by 0.200"),
         (_evidence(ece=math.nan), None, False, "off by nan"),
@@ -42,5 +48,7 @@ def test_promotion(candidate, champion, promoted, word):
 
 
 def test_rules_can_be_tightened():
-    assert not decide(_evidence(), None, Rules(min_auc_gain=0.05)).promote
+    strict = Rules(min_auc_gain=0.05, max_first_loss=-1.0)
+    assert not decide(_evidence(), None, strict).promote
+    assert decide(_evidence(auc=0.66), None, strict).promote
     assert not decide(_evidence(), _rival(0.01, 0.002), Rules(min_lead=0.02)).promote
