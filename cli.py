@@ -25,6 +25,7 @@ Files = Annotated[list[Path], typer.Argument(help="captures in the order of time
 Venue = Annotated[str, typer.Option(help="binance_spot, binance_usdm or binance_coinm")]
 LakeRoot = Annotated[Path | None, typer.Option("--lake", help="root of the lake; else TIDEBOOK_LAKE, else ./data")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="no progress bars: for logs")]
+Symbol = Annotated[str, typer.Option(help="our name: BTC-USDT, BTC-USDT-PERP, BTC-USD-PERP")]
 AsJson = Annotated[bool, typer.Option("--json", help="one JSON object on standard output")]
 
 
@@ -65,6 +66,17 @@ def known(error: BaseException) -> bool:
     return isinstance(error, (ModelError, CaptureError, VenueError, WarehouseError))
 
 
+@contextmanager
+def known_errors(*also: type[BaseException]) -> Iterator[None]:
+    """Turn an error that the project raises on purpose into one line and exit code 3."""
+    try:
+        yield
+    except Exception as error:
+        if known(error) or isinstance(error, also):
+            raise fail(error) from None
+        raise
+
+
 @app.command()
 def replay(
     files: Files,
@@ -84,8 +96,7 @@ def replay(
     except ValueError:
         raise typer.BadParameter(f"speed must be 'max' or a number, received {speed!r}") from None
     cut: CaptureTruncatedError | None = None
-    recorder = None
-    try:
+    with known_errors():
         raw_symbol, session = session_of(files)
         recorder = Recorder(Lake(settings(lake).lake), venue, session)
         recorder.stream(raw_symbol)
@@ -94,13 +105,23 @@ def replay(
                 asyncio.run(record(recorder, frames_of(files, raw_symbol, pace, advance)))
             except CaptureTruncatedError as error:
                 cut = error
-    except Exception as error:
-        if known(error):
-            raise fail(error) from None
-        raise
-    table = Table("symbol", "frames", "books", "trades", "gaps", "crossed", "unreadable", "acknowledged rows", title=f"{venue} into {recorder.lake.root}")
+    table = Table(
+        "symbol",
+        "frames",
+        "books",
+        "trades",
+        "gaps",
+        "crossed",
+        "unreadable",
+        "acknowledged rows",
+        title=f"{venue} into {recorder.lake.root}",
+    )
     for symbol, counts in recorder.counts().items():
-        shown = [recorder.totals.frames, *(counts[k] for k in ("book_updates", "trades", "gaps", "crossed", "unreadable")), recorder.totals.committed]
+        shown = [
+            recorder.totals.frames,
+            *(counts[k] for k in ("book_updates", "trades", "gaps", "crossed", "unreadable")),
+            recorder.totals.committed,
+        ]
         table.add_row(symbol, *(f"{value:,}" for value in shown))
     console.print(table)
     problems: list[BaseException] = [*recorder.unjoined(), *([cut] if cut else [])]
@@ -125,16 +146,13 @@ def verify(
     from tasks.score import champion_of
     from tasks.verify import verify as check
 
-    try:
+    with known_errors():
         raw_symbol, _ = session_of(files)
-        model = champion_of(settings(lake).tracking_uri) if lake else None
+        machine = settings(lake)
+        model = champion_of(machine.tracking_uri, machine.artifacts) if lake else None
+        scorer, name = (model.scorer, f"champion {model.version}") if model else (None, "")
         with bar(f"verifying {raw_symbol}", sum(path.stat().st_size for path in files), quiet or as_json) as advance:
-            scorer, name = (model.scorer, f"champion {model.version}") if model else (None, "")
             verdict = check(read_capture(files, advance), venue, raw_symbol, scorer, name)
-    except Exception as error:
-        if known(error):
-            raise fail(error) from None
-        raise
     if as_json:
         print(json.dumps(verdict.as_dict()))
     else:
@@ -160,12 +178,8 @@ def sql(
 
     if output not in ("table", "json", "csv"):
         raise typer.BadParameter(f"format must be table, json or csv, received {output!r}")
-    try:
+    with known_errors():
         rows = Lake(settings(lake).lake).sql(query)
-    except Exception as error:
-        if known(error):
-            raise fail(error) from None
-        raise
     frame = rows.to_pandas()
     if output == "json":
         print(frame.to_json(orient="records", date_format="iso"))
@@ -179,6 +193,236 @@ def sql(
         Console().print(table)
         if len(shown) < len(frame):
             console.print(f"{len(frame):,} rows, {len(shown)} shown; --limit 0 shows all")
+
+
+@app.command()
+def refresh(
+    lake: LakeRoot = None,
+    quiet: Quiet = False,
+    check: Annotated[bool, typer.Option(help="hold the recorded rows against their rules first")] = True,
+) -> None:
+    """Bring features and labels up to date with what was recorded; partitions that did not change are skipped."""
+    from serving.demo import refresh as bring_up_to_date
+    from tasks.validate import validate
+    from warehouse.lake import Lake
+
+    machine = settings(lake)
+    with known_errors():
+        store = Lake(machine.lake)
+        partitions = store.partitions("l2_snapshots")
+        if check:
+            for partition in partitions:
+                validate(store, *partition)
+        with bar("refresh", len(partitions), quiet, in_bytes=False) as advance:
+            done = bring_up_to_date(store, machine, advance)
+    table = Table("venue", "symbol", "day", "features", "labels", "doubtful labels", "was up to date")
+    for row in done:
+        features, labels = row["features"], row["labels"]
+        skipped = bool(features.get("skipped") and labels.get("skipped"))
+        counts = (features["rows"], labels["rows"], labels.get("doubtful", 0))
+        table.add_row(row["venue"], row["symbol"], row["day"], *(f"{n:,}" for n in counts), "yes" if skipped else "no")
+    console.print(table)
+
+
+@app.command()
+def train(
+    lake: LakeRoot = None,
+    venue: Venue = "binance_usdm",
+    symbol: Symbol = "BTC-USDT-PERP",
+    trials: Annotated[int | None, typer.Option(help="hyper-parameter trials inside the first training span; else TIDEBOOK_TRIALS")] = None,
+    shuffled: Annotated[
+        bool, typer.Option("--shuffled", help="deal the labels out anew first: must leave no skill; registers nothing")
+    ] = False,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+) -> None:
+    """Train walk-forward on a stream, judge out of sample against queue imbalance alone, register, promote if it earned it."""
+    from dataclasses import replace
+
+    from models.training import shuffled as deal_out
+    from models.training import train as fit
+    from models.verdict import Costs
+    from serving.demo import choices_of, registry_of
+    from tasks.promote import promote
+    from tasks.train import examples_of, train_model
+    from warehouse.lake import Lake
+
+    machine = settings(lake)
+    choices = choices_of(machine)
+    choices = choices if trials is None else replace(choices, n_trials=trials)
+    with known_errors(), bar(f"training on {venue} {symbol}", None, quiet or as_json, in_bytes=False):
+        store = Lake(machine.lake)
+        if shuffled:
+            result, told = fit(deal_out(examples_of(store, venue, symbol), machine.seed), choices), {"shuffled": True}
+        else:
+            registry = registry_of(machine)
+            trained = train_model(store, registry, venue, symbol, choices, costs=Costs(machine.taker_fee_bps, machine.maker_fee_bps))
+            decision = promote(registry, trained.version, trained.result, trained.examples)
+            result, told = trained.result, {"version": trained.version, "promoted": decision.promote, "why": decision.why}
+    show_training(result, told, as_json)
+
+
+def show_training(result: Any, told: dict[str, Any], as_json: bool) -> None:
+    """Print what a training measured out of sample, the baseline beside it."""
+    spans = {"auc": result.auc, "baseline_auc": result.baseline_auc, "auc_gain": result.auc_gain}
+    measured = {**told, **{name: tuple(span) for name, span in spans.items()}, "metrics": result.metrics, "lost": result.lost}
+    if as_json:
+        print(json.dumps({**measured, "trials": result.n_trials}, default=float))
+        return
+    table = Table("out of sample", "value", title=", ".join(f"{key}: {value}" for key, value in told.items()))
+    for name, span in spans.items():
+        table.add_row(name, f"{span.value:.4f}  ({span.low:.4f} to {span.high:.4f})")
+    for name, value in result.metrics.items():
+        table.add_row(name, f"{value:,.4f}")
+    table.add_row("parameter sets tried", str(result.n_trials))
+    for cause, rows in result.lost.items():
+        table.add_row(f"rows lost: {cause}", f"{rows:,}")
+    Console().print(table)
+
+
+@app.command()
+def score(lake: LakeRoot = None, quiet: Quiet = False) -> None:
+    """Score every recorded book that has no prediction yet with the champion; bit for bit what live would have said."""
+    from tasks.score import champion_of
+    from tasks.score import score as score_stream
+    from warehouse.lake import Lake
+
+    machine = settings(lake)
+    with known_errors():
+        store = Lake(machine.lake)
+        model = champion_of(machine.tracking_uri, machine.artifacts)
+        if model is None:
+            from models.errors import NoChampionError
+
+            raise NoChampionError("tidebook", "champion")
+        streams = sorted({(venue, symbol) for venue, symbol, _ in store.partitions("features")})
+        with bar("scoring", len(streams), quiet, in_bytes=False) as advance:
+            done = []
+            for stream in streams:
+                done.append(score_stream(store, model, *stream))
+                advance(1)
+    for row in done:
+        console.print(f"{row['venue']} {row['symbol']}: {row['rows']:,} books scored by version {row['version']}")
+
+
+@app.command()
+def report(
+    lake: LakeRoot = None,
+    venue: Venue = "binance_usdm",
+    symbol: Symbol = "BTC-USDT-PERP",
+    out: Annotated[Path | None, typer.Option(help="where the page goes; else report.html in the lake")] = None,
+    quiet: Quiet = False,
+) -> None:
+    """Draw one page: verdict, book heat map, importances, ROC, calibration, equity after costs, latency."""
+    from models.verdict import Costs
+    from serving.demo import registry_of
+    from tasks.report import report as draw
+    from warehouse.lake import Lake
+
+    machine = settings(lake)
+    with known_errors(), bar("report", None, quiet, in_bytes=False):
+        costs = Costs(machine.taker_fee_bps, machine.maker_fee_bps)
+        page = draw(Lake(machine.lake), registry_of(machine), venue, symbol, out or machine.lake / "report.html", costs=costs)
+    print(page)
+
+
+@app.command()
+def audit(
+    lake: LakeRoot = None, venue: Venue = "binance_usdm", symbol: Symbol = "BTC-USDT-PERP", as_json: AsJson = False, quiet: Quiet = False
+) -> None:
+    """Look for leaks: later data cut or altered, label spans, shuffled labels, planted peeking features; 1 on a finding."""
+    from serving.demo import choices_of
+    from tasks.audit import audit as look
+    from tasks.train import examples_of
+    from warehouse.lake import Lake
+
+    machine = settings(lake)
+    with known_errors(), bar("audit", None, quiet or as_json, in_bytes=False) as advance:
+        store = Lake(machine.lake)
+        checks = look(
+            store, venue, symbol, examples_of(store, venue, symbol), choices_of(machine), lambda name: advance(0, f"audit: {name}")
+        )
+    found = sum(len(check.findings) for check in checks)
+    if as_json:
+        print(json.dumps({"ok": not found, "checks": [check.as_dict() for check in checks]}))
+    else:
+        table = Table("check", "over", "found", title=f"audit of {venue} {symbol}")
+        for check in checks:
+            told = "; ".join(f"{finding.subject}: {finding.detail}" for finding in check.findings)
+            table.add_row(check.name, check.scope, f"[red]{told}[/]" if told else "[green]nothing[/]")
+        Console().print(table)
+    raise typer.Exit(FOUND if found else 0)
+
+
+@app.command()
+def up(lake: LakeRoot = None) -> None:
+    """Start Prefect server, worker, deployments and the MLflow UI; Ctrl-C drains the flows and stops them."""
+    from serving.errors import ServingError
+    from serving.up import up as start
+
+    try:
+        raise typer.Exit(start(settings(lake), lambda line: console.print(line, highlight=False)))
+    except ServingError as error:
+        raise fail(error) from None
+
+
+@app.command()
+def doctor(
+    lake: LakeRoot = None, as_json: AsJson = False, venues: Annotated[bool, typer.Option(help="also try to reach the venues")] = False
+) -> None:
+    """Say what is installed, reachable and writable, and how big the lake is."""
+    from serving.doctor import doctor as examine
+
+    raise typer.Exit(examine(settings(lake), as_json, venues))
+
+
+@app.command()
+def simulate(
+    venues: Annotated[str, typer.Option(help="comma-separated")] = "binance_spot,binance_usdm,binance_coinm",
+    port: Annotated[int, typer.Option(help="of the first venue; the next ones follow")] = 9001,
+    seed: Annotated[int, typer.Option(help="same seed, same market")] = 7,
+    speed: Annotated[float, typer.Option(help="market seconds a second")] = 1.0,
+    hidden: Annotated[bool, typer.Option(help="whether there is anything to learn in it")] = True,
+) -> None:
+    """Serve simulated venues on loopback in their own protocols, until Ctrl-C."""
+    from simulator.server import main as serve
+
+    serve(tuple(venues.split(",")), port=port, seed=seed, speed=speed, hidden=hidden)
+
+
+@app.command()
+def demo(
+    capture: Annotated[
+        list[Path] | None, typer.Option(help="real captures of one session, in order, instead of a simulated market")
+    ] = None,
+    venue: Annotated[str, typer.Option(help="of the captures")] = "binance_usdm",
+    lake: LakeRoot = None,
+    quiet: Quiet = False,
+) -> None:
+    """Run the whole machine: record, features, labels, model, champion, scores, report; then say where to look."""
+    from serving.demo import demo as run
+
+    machine = settings(lake or settings(None).lake / "demo")
+
+    def progress(title: str, total: int | None, in_bytes: bool) -> Any:
+        return bar(title, total, quiet, in_bytes)
+
+    with known_errors(FileExistsError):
+        outcome = run(machine, progress, [(venue, list(capture))] if capture else ())
+    table = Table("step", "built", "seconds", title="tidebook demo")
+    for step, what, seconds in outcome.steps:
+        table.add_row(step, what, f"{seconds:.1f}")
+    Console().print(table)
+    if outcome.trained:
+        metrics, result = outcome.trained.result.metrics, outcome.trained.result
+        print(
+            f"out of sample: AUC {result.auc.value:.3f} ({result.auc.low:.3f} to {result.auc.high:.3f}), queue imbalance alone {result.baseline_auc.value:.3f}; break-even {metrics['break_even_bps']:.2f} bps a trade"
+        )
+    root = machine.lake
+    print(f"report    {outcome.page}")
+    print(f'query     tidebook sql "SELECT * FROM coverage" --lake {root}')
+    print(f"duckdb    duckdb -readonly {root / 'warehouse.duckdb'}")
+    print(f"servers   tidebook up --lake {root}")
 
 
 @app.command()

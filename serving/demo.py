@@ -1,0 +1,219 @@
+"""The whole machine once, end to end, with nothing outside: what `make demo` runs.
+
+simulated market -> captures -> lake -> features, labels -> model, judged -> champion
+                 -> live sockets, scored -> report
+"""
+
+import asyncio
+import shutil
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+from flows.settings import Settings
+from models.promotion import Decision
+from models.registry import Registry
+from models.training import Choices
+from models.verdict import Costs
+from simulator import frames, write_capture
+from simulator.server import serve
+from tasks.featurize import featurize
+from tasks.label import label
+from tasks.promote import promote
+from tasks.record import Recorder, record
+from tasks.replay import replay, session_of
+from tasks.report import report
+from tasks.score import Champion, champion_of, score, warm_from
+from tasks.stream import Endpoints, stream
+from tasks.train import Trained, train_model
+from tasks.venues.binance import raw_symbol
+from warehouse.lake import Lake
+
+MARK = ".tidebook-demo"  # only a folder that bears it is ever cleared
+STREAMS = (("binance_usdm", "BTC-USDT-PERP"), ("binance_spot", "BTC-USDT"), ("binance_coinm", "BTC-USD-PERP"))
+MINUTES = {"binance_usdm": 12.0, "binance_spot": 2.0, "binance_coinm": 2.0}
+LIVE_S, LIVE_SPEED = 25.0, 3.0
+Advance = Callable[..., None]
+
+
+@dataclass
+class Outcome:
+    """What a demo built, by step, and where to look."""
+
+    steps: list[tuple[str, str, float]] = field(default_factory=list)
+    trained: Trained | None = None
+    decision: Decision | None = None
+    page: Path | None = None
+
+    def add(self, step: str, what: str, began_s: float) -> None:
+        """Note a finished step and how long it took."""
+        self.steps.append((step, what, time.monotonic() - began_s))
+
+
+def fresh_lake(root: Path) -> Lake:
+    """Return an empty lake for a demo; a former demo's is cleared, anything else is left alone.
+
+    Raises
+    ------
+    FileExistsError
+        If the folder holds something that no demo made.
+    """
+    if root.exists() and any(root.iterdir()):
+        if not (root / MARK).exists():
+            raise FileExistsError(f"{root} holds something that is no demo's; name another folder with --lake")
+        shutil.rmtree(root)
+    lake = Lake(root)
+    (root / MARK).touch()
+    return lake
+
+
+def choices_of(settings: Settings) -> Choices:
+    """Return how this machine trains."""
+    return Choices(
+        horizon_ns=int(settings.horizon_s * 1e9), n_folds=settings.folds, embargo_ns=int(settings.embargo_s * 1e9),
+        n_trees=settings.trees, n_trials=settings.trials, seed=settings.seed, num_threads=2,
+    )  # fmt: skip
+
+
+def registry_of(settings: Settings) -> Registry:
+    """Return the registry of this lake."""
+    return Registry(settings.tracking_uri, settings.artifacts)
+
+
+def refresh(lake: Lake, settings: Settings, advance: Advance = lambda *_: None) -> list[dict[str, Any]]:
+    """Bring features and labels of every recorded partition up to date."""
+    done = []
+    partitions = lake.partitions("l2_snapshots")
+    for venue, symbol, day in partitions:
+        advance(0, f"features and labels of {venue} {symbol} {day}")
+        features = featurize(lake, venue, symbol, day)
+        labels = label(lake, venue, symbol, day, horizon_s=settings.horizon_s, fee_bps=settings.taker_fee_bps)
+        done.append({"venue": venue, "symbol": symbol, "day": day, "features": features, "labels": labels})
+        advance(1)
+    return done
+
+
+def _simulate(lake: Lake, settings: Settings, advance: Advance) -> list[tuple[str, list[Path]]]:
+    made = []
+    now_ns = time.time_ns()
+    for venue, symbol in STREAMS:
+        advance(0, f"simulating {venue} {symbol}")
+        seconds = 60.0 * MINUTES[venue]
+        path = lake.root / "captures" / f"{venue}-{raw_symbol(venue, symbol).lower()}.zst"
+        path.parent.mkdir(exist_ok=True)
+        write_capture(path, frames(venue, raw_symbol(venue, symbol), seconds, settings.seed, start_ns=now_ns - int(seconds * 1e9)))
+        made.append((venue, [path]))
+        advance(1)
+    return made
+
+
+def _record(lake: Lake, captures: Sequence[tuple[str, list[Path]]], advance: Advance) -> tuple[int, int]:
+    n_frames, n_rows = 0, 0
+    for venue, files in captures:
+        symbol, session = session_of(files)
+        advance(0, f"recording {venue} {symbol}")
+        recorder = Recorder(lake, venue, session)
+        totals = asyncio.run(record(recorder, replay(files, symbol, progress=advance)))
+        n_frames, n_rows = n_frames + totals.frames, n_rows + totals.committed
+    return n_frames, n_rows
+
+
+async def _live(lake: Lake, settings: Settings, venue: str, symbol: str, advance: Advance) -> int:
+    # One process records, as `ingest` does, and another part of it scores, as `live` does; real sockets between.
+    raw, stop = raw_symbol(venue, symbol), asyncio.Event()
+    with Champion(settings.tracking_uri, settings.artifacts) as champion:
+        async with await serve((venue,), {venue: [raw]}, seed=settings.seed + 1, speed=LIVE_SPEED) as market:
+            where = Endpoints(market.ws_url(venue), market.rest_url(venue))
+            recorder = Recorder(lake, venue, f"live-{uuid4()}", keep_raw=True)
+            scorer = Recorder(
+                lake, venue, f"score-{uuid4()}", champion.current, clock=time.time_ns, tables=(), warm=warm_from(lake, venue)
+            )  # fmt: skip
+            jobs = []
+            for one in (recorder, scorer):
+                one.stream(raw)
+                jobs.append(asyncio.create_task(record(one, stream(venue, [raw], where, one.wanting, stop), stop)))
+            for _ in range(int(LIVE_S)):
+                await asyncio.sleep(1.0)
+                advance(1, f"live: {scorer.totals.committed:,} books scored")
+            stop.set()
+            await asyncio.gather(*jobs)
+    return scorer.totals.committed
+
+
+def demo(settings: Settings, bar: Callable[..., Any], captures: Sequence[tuple[str, list[Path]]] = ()) -> Outcome:
+    """Run the machine end to end and return what it built.
+
+    Parameters
+    ----------
+    settings : Settings
+        Of the demo's own lake.
+    bar : callable
+        `bar(title, total, in_bytes)` is a context manager that yields how to advance.
+    captures : sequence of (venue, files)
+        Real captures; without any a market is simulated and a live phase runs against it.
+    """
+    lake, outcome = fresh_lake(settings.lake), Outcome()
+    simulated = not captures
+    began = time.monotonic()
+    if simulated:
+        with bar("simulating", len(STREAMS), False) as advance:
+            captures = _simulate(lake, settings, advance)
+        size = sum(path.stat().st_size for _, files in captures for path in files)
+        outcome.add("simulate", f"{len(captures)} venues, {size / 1e6:.1f} MB of frames in their own protocols", began)
+    began = time.monotonic()
+    with bar("recording", sum(path.stat().st_size for _, files in captures for path in files), True) as advance:
+        n_frames, n_rows = _record(lake, captures, advance)
+    outcome.add("record", f"{n_frames:,} frames, {n_rows:,} rows acknowledged and sealed", began)
+    began = time.monotonic()
+    with bar("features and labels", len(lake.partitions("l2_snapshots")), False) as advance:
+        partitions = refresh(lake, settings, advance)
+    outcome.add("refresh", f"{sum(p['features']['rows'] for p in partitions):,} feature rows in {len(partitions)} partitions", began)
+    venue, symbol = _main_stream(partitions)
+    began = time.monotonic()
+    registry = registry_of(settings)
+    with bar(f"training on {venue} {symbol}", None, False):
+        outcome.trained = train_model(lake, registry, venue, symbol, choices_of(settings), costs=_costs(settings))
+        outcome.decision = promote(registry, outcome.trained.version, outcome.trained.result, outcome.trained.examples)
+    outcome.add("train", f"version {outcome.trained.version}: {outcome.decision.why}", began)
+    _score_and_report(lake, settings, outcome, venue, symbol, simulated, bar)
+    return outcome
+
+
+def _score_and_report(
+    lake: Lake, settings: Settings, outcome: Outcome, venue: str, symbol: str, simulated: bool, bar: Callable[..., Any]
+) -> None:
+    began = time.monotonic()
+    model = champion_of(settings.tracking_uri, settings.artifacts)
+    if model is None:
+        outcome.add("score", "nothing: no champion", began)
+    elif simulated:
+        with bar("live", int(LIVE_S), False) as advance:
+            scored = asyncio.run(_live(lake, settings, venue, symbol, advance))
+        outcome.add("live", f"{scored:,} books scored off a real socket by version {model.version}", began)
+    else:
+        with bar("scoring", None, False):
+            done = score(lake, model, venue, symbol)
+        outcome.add("score", f"{done['rows']:,} books by version {model.version}", began)
+    began = time.monotonic()
+    with bar("report", None, False):
+        outcome.page = report(lake, registry_of(settings), venue, symbol, settings.lake / "report.html", costs=_costs(settings))
+        lake.compact()
+        lake.publish()
+    outcome.add("report", str(outcome.page), began)
+
+
+def _costs(settings: Settings) -> Costs:
+    return Costs(settings.taker_fee_bps, settings.maker_fee_bps)
+
+
+def _main_stream(partitions: Sequence[dict[str, Any]]) -> tuple[str, str]:
+    # The stream with most to learn from.
+    rows: dict[tuple[str, str], int] = {}
+    for p in partitions:
+        key = (p["venue"], p["symbol"])
+        rows[key] = rows.get(key, 0) + p["features"]["rows"]
+    usdm = [key for key in rows if key[0] == "binance_usdm"]
+    return usdm[0] if usdm else max(rows, key=lambda key: rows[key])

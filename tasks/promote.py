@@ -1,0 +1,45 @@
+"""Decide whether a trained version becomes champion, and say why, in the registry and to people."""
+
+import numpy as np
+from prefect import task
+
+from models.evaluation import Interval, auc_intervals
+from models.promotion import Decision, Evidence, Rivalry, Rules, decide
+from models.registry import Registry
+from models.scorer import Scorer
+from models.training import Examples, TrainingResult
+
+
+def rivalry(registry: Registry, result: TrainingResult, examples: Examples) -> Rivalry | None:
+    """Return champion and candidate on the candidate's test rows; None without a champion."""
+    version = registry.champion_version()
+    if version is None:
+        return None
+    champion = registry.load(version)
+    if set(champion.names) - set(examples.names):
+        nothing = Interval(float("nan"), float("nan"), float("nan"))
+        return Rivalry(version, float("nan"), nothing, same_features=False)
+    seen = result.out_of_sample
+    moved = examples.direction[seen.row] != 0
+    rows = seen.row[moved]
+    order = [examples.names.index(name) for name in champion.names]
+    held = Scorer(champion.text, champion.calibration, champion.names).batch(examples.x[rows][:, order])[:, 1]
+    up, ns = examples.direction[rows] > 0, examples.exchange_ns[rows]
+    (_, theirs), lead = auc_intervals(up, [seen.probability[moved], held], ns, result.choices.block_ns, seed=result.choices.seed)
+    return Rivalry(version, float(theirs.value), lead)
+
+
+def promote(registry: Registry, version: int, result: TrainingResult, examples: Examples, rules: Rules | None = None) -> Decision:
+    """Make a version champion if it earned it; the reason stays with the version either way."""
+    evidence = Evidence(
+        result.auc, result.baseline_auc, result.auc_gain, result.metrics["ece"], int(np.nan_to_num(result.metrics["moved"]))
+    )
+    decision = decide(evidence, rivalry(registry, result, examples), rules)
+    if decision.promote:
+        registry.set_champion(version, decision.why)
+    else:
+        registry.annotate(version, {"why": decision.why})
+    return decision
+
+
+promote_version = task(promote, name="promote", task_run_name="promote version {version}")

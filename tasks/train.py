@@ -1,0 +1,121 @@
+"""Stored features and labels into a registered, judged model.
+
+A version names its data: the lake's table versions (pinned, so that they stay readable), the
+catalogue, the commit and the seed.  Training again from them gives the same trees.
+"""
+
+import subprocess
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from prefect import task
+
+from models.plots import figures
+from models.registry import Registry
+from models.summary import Summary, summarize
+from models.training import Choices, Examples, Mirror, TrainingResult, train
+from models.verdict import Costs
+from tasks.features.catalogue import SETS, VERSION
+from tasks.features.mirror import mirror
+from warehouse.lake import Lake
+from warehouse.schema import OK, START
+
+WARM_NS = 30_000_000_000  # a row counts once its stream was clean for as long as most features look back
+FEATURE_SET = "l2_core"
+BASELINE = "imbalance_1"  # queue imbalance alone: what a model must beat to be worth anything
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A registered version and everything that was measured on the way."""
+
+    version: int
+    run_id: str
+    result: TrainingResult
+    summary: Summary
+    examples: Examples
+
+
+def examples_of(
+    lake: Lake, venue: str, symbol: str, feature_set: str = FEATURE_SET, start_ns: int | None = None, end_ns: int | None = None
+) -> Examples:
+    """Return what there is to learn from one stream: features and labels of the same books, in time order.
+
+    Rows that are doubtful, not warm, or whose label touches a doubtful stretch stay in, flagged
+    with the cause: training leaves them out and reports how many there were.
+    """
+    names = SETS[feature_set]
+    meta = ("exchange_ns", "event_seq", "clean_ns", "doubt")
+    features = lake.read("features", venue, symbol, start_ns, end_ns, columns=[*meta, *names])
+    labels = lake.read("labels", venue, symbol, start_ns, end_ns)
+    books = lake.read("l2_snapshots", venue, symbol, start_ns, end_ns, columns=["event_seq", "bid_px_00", "ask_px_00"])
+    table = {name: features[name].to_numpy() for name in meta}
+    by_label, by_book = labels["event_seq"].to_numpy(), books["event_seq"].to_numpy()
+    shared = np.intersect1d(np.intersect1d(table["event_seq"], by_label), by_book)
+    at, label_at, book_at = (np.searchsorted(found, shared) for found in (table["event_seq"], by_label, by_book))
+    x = np.column_stack([features[name].to_numpy()[at] for name in names]) if shared.size else np.zeros((0, len(names)))
+
+    def label(name: str) -> np.ndarray:
+        return labels[name].to_numpy()[label_at]
+
+    doubt = table["doubt"][at]
+    doubt = np.where((doubt == OK) & (table["clean_ns"][at] < WARM_NS), START, doubt)
+    return Examples(
+        names=names, x=x, exchange_ns=np.maximum.accumulate(table["exchange_ns"][at]), label_end_ns=label("label_end_ns"),
+        direction=label("direction"), vol_return=label("vol_return"), return_bps=label("return_bps"),
+        bid=books["bid_px_00"].to_numpy()[book_at], ask=books["ask_px_00"].to_numpy()[book_at],
+        baseline=x[:, names.index(BASELINE)], doubt=np.where(doubt == OK, label("doubt"), doubt),
+        anchor=BASELINE, mirror=Mirror(*mirror(names)),
+    )  # fmt: skip
+
+
+def commit_of(root: Path) -> str:
+    """Return the commit of the code that runs, with a `+` if files differ from it; empty outside a checkout."""
+    try:
+        asked = [
+            subprocess.run(["git", *words], cwd=root, capture_output=True, text=True, check=True, timeout=10).stdout.strip()
+            for words in (("rev-parse", "HEAD"), ("status", "--porcelain", "--untracked-files=no"))
+        ]
+    except (OSError, subprocess.SubprocessError):
+        return ""
+    return asked[0] + ("+" if asked[1] else "")
+
+
+def train_model(
+    lake: Lake, registry: Registry, venue: str, symbol: str, choices: Choices, feature_set: str = FEATURE_SET, costs: Costs | None = None
+) -> Trained:
+    """Train on all that a stream holds, judge walk-forward, log it all, register the version.
+
+    Raises
+    ------
+    TooLittleDataError
+        If the stream holds too few usable rows for the folds.
+    """
+    versions = lake.versions()
+    examples = examples_of(lake, venue, symbol, feature_set)
+    result = train(examples, choices)
+    summary = summarize(result, examples)
+    days = [day for at, name, day in lake.partitions("labels") if (at, name) == (venue, symbol)]
+    label = lake.manifest("labels", venue, symbol, days[-1]) or {}
+    tags: dict[str, Any] = {
+        "venue": venue, "symbol": symbol, "feature_set": feature_set, "catalogue": VERSION, "seed": choices.seed,
+        "commit": commit_of(Path(__file__).parent), "horizon_s": choices.horizon_ns / 1e9, "label_price": label.get("price", ""),
+        "days": f"{days[0]} to {days[-1]}",
+    }  # fmt: skip
+    tags |= {f"lake_{table}": version for table, version in versions.items() if version >= 0}
+    pictures = {f"plots/{name}.png": figure for name, figure in figures(summary, costs or Costs()).items()}
+    choice_params = {name: value for name, value in vars(choices).items() if name != "params"}
+    run = registry.log_training(
+        result.model, result.names, result.calibration,
+        run_name=f"{venue} {symbol} {days[-1]}", params={**result.params, **choice_params}, metrics=result.metrics, tags=tags,
+        steps=[fold.metrics for fold in result.folds], figures=pictures,
+        documents={"summary.json": summary.as_dict(), "features.json": list(result.names)},
+    )  # fmt: skip
+    version = registry.register(run, tags)
+    lake.pin({table: made for table, made in versions.items() if made >= 0}, f"model-{version}")
+    return Trained(version, run.run_id, result, summary, examples)
+
+
+train_stream = task(train_model, name="train", task_run_name="train {venue} {symbol}")
