@@ -4,7 +4,7 @@ Five things happen, at random times: a level behind the touch is placed, resized
 cancelled; a best queue grows or shrinks; a trade eats part of a best queue; both best
 prices move, or one of them does; a trade sweeps levels and the price moves with it.
 
-**What can be learned.**  A slow hidden pressure (an AR(1) process of a few seconds' memory)
+**What can be learned.**  A slow hidden pressure (an AR(1) process with six seconds' memory)
 tilts the sign of the next move and, the same way, the queues and the trades' sides: so
 imbalances tell something about the future.  With `hidden=False` the pressure is zero, and
 then nothing does, exactly: the mid only changes by moves whose sign is a fair coin tossed at
@@ -27,8 +27,8 @@ from simulator.instruments import Instrument
 DEPTH, TICKER, TRADE = kernel.DEPTH, kernel.TICKER, kernel.TRADE
 
 # How strongly the pressure (standard deviation one) shows, in log odds a unit.
-MEMORY_S = 10.0
-MOVE_TILT, QUEUE_TILT, TRADE_TILT = 0.65, 0.30, 0.35
+MEMORY_S = 6.0
+MOVE_TILT, QUEUE_TILT, TRADE_TILT = 0.75, 0.40, 0.45
 
 
 class Market:

@@ -64,7 +64,7 @@ def test_hidden_pressure_can_be_learned(venue):
 @pytest.mark.parametrize("venue", DEFAULT_SYMBOL)
 def test_without_it_nothing_seen_tells_the_next_move(venue):
     # Seconds do not overlap, and with fair coins they are independent: the plain error holds.
-    x, move = observables_and_next_move(events_of(venue, 12, False, 14_400))
+    x, move = observables_and_next_move(events_of(venue, 12, False, 9_000))
     auc, error = out_of_sample_auc(x, move)
     assert abs(auc - 0.5) < 3 * error
     up = np.sign(move)
