@@ -5,12 +5,23 @@ import time
 
 import pytest
 
+from simulator import frames
 from simulator.server import serve
 from tasks.stream import ENDPOINTS, Endpoints, Patience, SnapshotRefusedError, stream
 from tasks.venues.binance import Binance
 
 QUICK = Patience(first_retry_s=0.02, last_retry_s=0.1, silence_s=0.6, snapshot_s=0.1, timeout_s=2.0)
 SYMBOL = {"binance_spot": "BTCUSDT", "binance_usdm": "BTCUSDT", "binance_coinm": "BTCUSD_PERP"}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def compiled():
+    """Compile reader and market first: minutes of market time pass meanwhile, and every clock here runs."""
+    for venue, symbol in SYMBOL.items():
+        reader = Binance(venue, symbol)
+        for receive_ns, frame in frames(venue, symbol, 5.0, 1):
+            for _ in reader.receive(frame, receive_ns):
+                pass
 
 
 def run(body, venue="binance_usdm", **options):
@@ -195,9 +206,9 @@ def test_stop_ends_the_stream_and_closes_the_socket():
 
 def test_leaving_the_loop_early_closes_the_socket_too():
     async def body(server, endpoints):
-        frames = stream("binance_usdm", ["BTCUSDT"], endpoints, list, asyncio.Event())
-        await anext(frames)
-        await frames.aclose()
+        heard = stream("binance_usdm", ["BTCUSDT"], endpoints, list, asyncio.Event())
+        await anext(heard)
+        await heard.aclose()
         await asyncio.sleep(0.1)
         assert not server.clients
 
