@@ -77,7 +77,7 @@ def _start(
     _require_free("MLflow", settings.mlflow_port, "TIDEBOOK_MLFLOW_PORT")
     if settings.simulator_port:
         _require_free("the simulator", settings.simulator_port, "TIDEBOOK_SIMULATOR_PORT")
-        children.append(Child("simulator", _simulator_command(settings), settings))
+        children.append(Child("simulator", [sys.executable, "-m", "serving.simulate"], settings))
     children.append(Child("prefect", [*PREFECT, "server", "start"], settings))
     children.append(Child("mlflow", _mlflow_command(settings), settings))
     _wait(server.answers, children, told, children[-2])
@@ -87,10 +87,12 @@ def _start(
     children.append(Child("worker", worker, settings))
     _wait(lambda: server.answers(f"/work_pools/{POOL}"), children, told, children[-1])
     server.pause_pool(False)
-    _deploy(settings, children, told)
+    _run("deploy", [*PREFECT, "deploy", "--all"], settings, children, told)
     wanted = _match_schedules_to_streams(settings, server)
     _wait(lambda: _reads(f"{settings.mlflow_url}/health"), children, told, children[-2])  # flows must not race its migrations
     report(f"MLflow   {settings.mlflow_url}")
+    # A recorder that compiles while its socket fills would begin a minute late.
+    _run("kernels", [sys.executable, "-c", "from serving.warm import compile_kernels; compile_kernels()"], settings, children, told)
     if start_runs:
         for deployment in wanted:
             server.start(deployment)
@@ -112,14 +114,14 @@ def _keep_up(settings: Settings, children: list[Child], told: list[int], report:
         time.sleep(0.3)
 
 
-def _deploy(settings: Settings, children: list[Child], told: list[int]) -> None:
-    deploy = Child("deploy", [*PREFECT, "deploy", "--all"], settings)
+def _run(name: str, command: list[str], settings: Settings, children: list[Child], told: list[int]) -> None:
+    job = Child(name, command, settings)
     try:
-        _wait(lambda: deploy.process.poll() is not None, children, told, deploy)
-        if deploy.process.returncode:
-            deploy.check()
+        _wait(lambda: job.process.poll() is not None, children, told, job)
+        if job.process.returncode:
+            job.check()
     finally:
-        deploy.end()
+        job.end()
 
 
 def _stop(settings: Settings, server: PrefectServer, children: list[Child], told: list[int], report: Callable[[str], None]) -> None:
@@ -128,7 +130,9 @@ def _stop(settings: Settings, server: PrefectServer, children: list[Child], told
     try:
         server.pause_pool(True)
         for run in (runs := server.runs(UNFINISHED)):
-            server.set_state(run, "CANCELLING", "tidebook is stopping")
+            # A run that has not begun has nothing to drain, and the worker takes half a minute to say so.
+            began = run["state_type"] != "PENDING"
+            server.set_state(run, "CANCELLING" if began else "CANCELLED", "tidebook is stopping", force=not began)
         if runs:
             report(f"stopping: {len(runs)} flows drain for at most {settings.drain_s:g} s; Ctrl-C again to stop at once")
         deadline = time.monotonic() + settings.drain_s
@@ -199,11 +203,6 @@ def _mlflow_command(settings: Settings) -> list[str]:
         *("--default-artifact-root", settings.artifacts.as_uri()),
         *("--host", LOOPBACK, "--port", str(settings.mlflow_port), "--workers", "1"),
     ]
-
-
-def _simulator_command(settings: Settings) -> list[str]:
-    serve = f"main(venues={tuple(settings.streams)!r}, host={LOOPBACK!r}, port={settings.simulator_port}, seed={settings.seed})"
-    return [sys.executable, "-c", f"from simulator.server import main; {serve}"]
 
 
 def _require_free(name: str, port: int, setting: str) -> None:

@@ -1,0 +1,117 @@
+"""The standing flows against a simulated venue and a real Prefect server."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from flows.settings import HOME, Settings
+from tests.conftest import free_port
+from warehouse.lake import Lake
+
+pytestmark = pytest.mark.prefect
+VENUE, SYMBOL = "binance_usdm", "BTC-USDT-PERP"
+RUN = """
+import asyncio, sys
+from flows.ingest import ingest
+print(repr(asyncio.run(ingest("binance_usdm", seconds=float(sys.argv[1]), return_state=True))))
+"""
+
+
+@pytest.fixture(scope="module")
+def venue(served, tmp_path_factory):
+    """A simulated venue, and settings that record it under the served Prefect."""
+    lake = tmp_path_factory.mktemp("recorded")
+    settings = Settings(
+        lake=lake, streams=f"{VENUE}:{SYMBOL}", prefect_port=served.settings.prefect_port, simulator_port=free_port(), seal_s=1, refresh_s=1
+    )
+    (lake / "prefect").mkdir()
+    simulate = [sys.executable, "-m", "serving.simulate"]
+    process = subprocess.Popen(simulate, cwd=HOME, env=settings.environment(), stdout=subprocess.PIPE, text=True)
+    assert VENUE in process.stdout.readline()
+    yield settings
+    process.terminate()
+    process.wait(20)
+    process.stdout.close()
+
+
+def _ingest(settings, seconds):
+    return subprocess.Popen(
+        [sys.executable, "-c", RUN, str(seconds)],
+        cwd=HOME, env=settings.environment(), stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+    )  # fmt: skip
+
+
+def _books(lake):
+    return Lake(lake).sql("SELECT count(*) AS n, coalesce(max(seq), -1) AS last FROM l2_snapshots").to_pylist()[0]
+
+
+def test_a_run_records_shows_itself_and_asks_for_a_refresh(venue, served):
+    process = _ingest(venue, 8)
+    said, _ = process.communicate(timeout=120)
+    assert "Completed" in said, said
+    found = _books(venue.lake)
+    assert found["n"] > 20, said
+    assert found["last"] == found["n"] - 1
+    shown = served.server.call("/artifacts/filter", {"artifacts": {"key": {"like_": "ingest-%"}}})
+    assert {artifact["type"] for artifact in shown} == {"progress", "table"}
+    refresh = served.server.deployments()["refresh/refresh"]["id"]
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline:
+        runs = served.server.call("/flow_runs/filter", {"deployments": {"id": {"any_": [refresh]}}})
+        if any(run["parameters"].get("symbols") == [SYMBOL] for run in runs):
+            return
+        time.sleep(0.5)
+    pytest.fail("a sealed partition started no refresh")
+
+
+def test_sigterm_drains_and_a_second_run_stands_back(venue):
+    before = _books(venue.lake)["n"]
+    holder = _ingest(venue, 600)
+    deadline = time.monotonic() + 90
+    while _books(venue.lake)["n"] == before and time.monotonic() < deadline:
+        time.sleep(0.5)
+    second, _ = _ingest(venue, 5).communicate(timeout=120)
+    assert "AlreadyRunning" in second, second
+    holder.send_signal(signal.SIGTERM)
+    said, _ = holder.communicate(timeout=60)
+    assert "ended by SIGTERM" in said, said
+    found = _books(venue.lake)
+    assert found["n"] > before
+    assert found["last"] == found["n"] - 1
+
+
+def test_a_cancel_in_the_ui_is_obeyed_without_the_worker(venue, served):
+    before = _books(venue.lake)["n"]
+    process = _ingest(venue, 600)
+    deadline = time.monotonic() + 90
+    while _books(venue.lake)["n"] == before and time.monotonic() < deadline:
+        time.sleep(0.5)
+    wanted = {"flow_runs": {"state": {"type": {"any_": ["RUNNING"]}}}, "flows": {"name": {"any_": ["ingest"]}}}
+    running = served.server.call("/flow_runs/filter", wanted)
+    assert len(running) == 1
+    served.server.set_state(running[0], "CANCELLING", "by hand")
+    said, _ = process.communicate(timeout=60)
+    assert "ended by state Cancelling" in said, said
+
+
+def test_kill_leaves_what_was_acknowledged(venue):
+    before = _books(venue.lake)["n"]
+    process = _ingest(venue, 600)
+    deadline = time.monotonic() + 90
+    while _books(venue.lake)["n"] < before + 20 and time.monotonic() < deadline:
+        time.sleep(0.3)
+    held = _books(venue.lake)["n"]
+    os.kill(process.pid, signal.SIGKILL)
+    process.communicate(timeout=20)
+    found = _books(venue.lake)
+    assert found["n"] >= held
+    assert found["last"] == found["n"] - 1
+    said, _ = _ingest(venue, 4).communicate(timeout=120)
+    assert "Completed" in said, said
+    after = _books(venue.lake)
+    assert after["n"] > found["n"]
+    assert after["last"] == after["n"] - 1
