@@ -57,7 +57,7 @@ def depth(books: Any, start_ns: int, end_ns: int, columns: int = 600, rows: int 
     far around the mid as the visible levels usually do, so one far level does not empty the
     picture.
     """
-    edges = np.linspace(start_ns, max(end_ns, start_ns + 1), columns + 1).astype(np.int64)
+    edges = _edges(start_ns, end_ns, columns)
     bid, ask = books["bid_px"][:, 0], books["ask_px"][:, 0]
     mid = (bid + ask) / 2
     known = np.isfinite(mid)
@@ -81,6 +81,12 @@ def depth(books: Any, start_ns: int, end_ns: int, columns: int = 600, rows: int 
     last[column[known]] = mid[known]
     stood_mid = np.maximum.accumulate(np.where(np.isfinite(last), np.arange(columns), 0))
     return Depth(edges, price, shown[0], shown[1], last[stood_mid])
+
+
+def _edges(start_ns: int, end_ns: int, columns: int) -> Ints:
+    # Counted from the start: today's nanoseconds do not fit a float.
+    edges: Ints = start_ns + np.linspace(0, max(end_ns - start_ns, 1), columns + 1).astype(np.int64)
+    return edges
 
 
 def _spread(books: Any, side: str, column: Ints, price: Floats, columns: int) -> Floats:
@@ -140,19 +146,21 @@ def heat_map(books: Any, trades: Any, doubts: Doubts = (), base: str = "base", q
     above.step(edges[:-1], picture.mid, where="post", color=INK, linewidth=1.1, zorder=3, label="mid")
     trades = trades[(trades["exchange_ns"] >= start) & (trades["exchange_ns"] < end)]
     _dots(above, trades, picture, base)
-    _volume(below, trades, picture.time_ns)
+    width_s = _volume(below, trades, picture.time_ns)
+    below.set_ylabel(f"{base} in {width_s:.2g} s")
     for axes in (above, below):
         _shade(axes, doubts, start, end)
         axes.set_xlim(edges[0], edges[-1])
-    above.set_ylim(picture.price[0], picture.price[-1])
+    swept = trades["price"] if len(trades) else picture.price[[0, -1]]
+    above.set_ylim(min(picture.price[0], swept.min()), max(picture.price[-1], swept.max()))
     above.yaxis.set_major_formatter(ticker.FuncFormatter(lambda value, _: f"{value:,.10g}"))
     above.set(ylabel=f"price ({quote})")
     above.grid(visible=False)
-    above.legend(loc="upper left", frameon=True, framealpha=0.9, edgecolor="none", ncols=5, markerscale=1)
+    above.legend(loc="lower left", bbox_to_anchor=(0, 1.0), borderaxespad=0.2, ncols=6)
     bar = figure.colorbar(ScalarMappable(norm, _DEPTHS), ax=above, pad=0.01, aspect=35, extend="both")
     bar.set_label(f"mean resting size ({base}, log)")
     bar.outline.set_visible(False)
-    below.set(ylabel=f"{base} a bin", xlabel="exchange time (UTC)")
+    below.set(xlabel="exchange time (UTC)")
     clock_axis(below)
     return figure
 
@@ -186,7 +194,7 @@ def _dots(axes: Any, trades: Any, picture: Depth, base: str) -> None:
     axes.scatter([], [], s=4 + 240 * example / biggest, color=GREY, alpha=0.5, linewidths=0, label=f"{example:g} {base}")
 
 
-def _volume(axes: Any, trades: Any, edges_ns: Ints) -> None:
+def _volume(axes: Any, trades: Any, edges_ns: Ints) -> float:
     wide = edges_ns[:: max(1, (len(edges_ns) - 1) // 150)]
     at = as_days(wide)
     for side, colour in ((1, BLUE), (-1, VERMILLION)):
@@ -196,6 +204,7 @@ def _volume(axes: Any, trades: Any, edges_ns: Ints) -> None:
     axes.axhline(0, color=INK, linewidth=0.7)
     axes.yaxis.set_major_formatter(ticker.FuncFormatter(lambda value, _: f"{abs(value):g}"))
     axes.yaxis.set_major_locator(ticker.MaxNLocator(4))
+    return float(wide[1] - wide[0]) * 1e-9
 
 
 def _shade(axes: Any, doubts: Doubts, start_ns: int, end_ns: int) -> None:
@@ -226,7 +235,7 @@ def overview(
     order = np.argsort(exchange_ns, kind="stable")
     exchange_ns, mid = exchange_ns[order], mid[order]
     start, end = int(exchange_ns[0]), int(exchange_ns[-1]) + 1
-    starts = np.unique(np.searchsorted(exchange_ns, np.linspace(start, end, 901)[:-1]))
+    starts = np.unique(np.searchsorted(exchange_ns, _edges(start, end, 900)[:-1]))
     at = times(exchange_ns[starts])
     low, high = np.minimum.reduceat(mid, starts), np.maximum.reduceat(mid, starts)
     axes.fill_between(at, low, high, color=BLUE, alpha=0.3, linewidth=0)

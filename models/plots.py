@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from models.summary import Summary
 from models.verdict import Costs, taking_bps
+from models.words import bounds, number, utc
 
 BLUE, ORANGE, GREEN, VERMILLION, PURPLE, SKY, GREY, INK = (
     "#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#8A939C", "#1F2933",
@@ -87,12 +88,12 @@ def roc(summary: Summary) -> Figure:
     base, own = summary.roc[1], summary.roc[0]
     axes.plot(base["false_share"], base["true_share"], color=ORANGE, linewidth=2, linestyle="--", label=f"queue imbalance {_span(naive)}")
     axes.plot(own["false_share"], own["true_share"], color=BLUE, linewidth=2.4, label=f"model {_span(model)}")
-    axes.plot([], [], color=BLUE, linewidth=0.8, alpha=0.5, label=f"model, its {len(summary.roc) - 2} folds one by one")
+    axes.plot([], [], color=BLUE, linewidth=0.8, alpha=0.5, label="model, fold by fold")
     axes.set(xlabel="falls mistaken for rises (share of falls)", ylabel="rises found (share of rises)", xlim=(0, 1), ylim=(0, 1))
     axes.set_aspect("equal")
     for axis in (axes.xaxis, axes.yaxis):
         axis.set_major_formatter(ticker.PercentFormatter(1.0))
-    axes.legend(loc="lower right", title="area under the curve (95 % bounds)", title_fontsize=9)
+    axes.legend(loc="lower right", title="area under the curve (95% bounds)", title_fontsize=9)
     return figure
 
 
@@ -109,12 +110,12 @@ def calibration(summary: Summary) -> Figure:
         rows = f"{bins[0]['rows']:,}"
         above.errorbar(
             said, came, np.nan_to_num(reach), color=BLUE, marker="o", markersize=5, linewidth=1.6, elinewidth=1, capsize=2.5,
-            label=f"model, {len(bins)} bins of about {rows} rows (95 % bounds)",
+            label=f"model, {len(bins)} bins of about {rows} rows (95% bounds)",
         )  # fmt: skip
     above.axhline(summary.metrics["up_share"], color=ORANGE, linewidth=1.2, linestyle="--", label="share of rises in all")
     above.set(ylabel="rose (share of rows that moved)", ylim=(-0.02, 1.02))
     above.yaxis.set_major_formatter(ticker.PercentFormatter(1.0))
-    above.legend(loc="upper left")
+    above.legend(loc="lower right")
     edges, counts = summary.said["edges"], summary.said["rows"]
     below.bar(edges[:-1], counts, width=np.diff(edges), align="edge", color=SKY, edgecolor="white", linewidth=0.5)
     below.set(xlabel="probability of a rise that the model gave", ylabel="rows", xlim=(0, 1))
@@ -127,7 +128,8 @@ def calibration(summary: Summary) -> Figure:
 @styled
 def importance(summary: Summary, most: int = 20) -> Figure:
     """Return the features that gained most, with every fold's opinion, and how far they moved since training."""
-    shown = summary.features[:most][::-1]
+    told = [f for f in summary.features if f["gain"] > 0 or any(gain > 0 for gain in f["folds"])]
+    shown = told[:most][::-1]
     figure = Figure(figsize=(9.2, 0.9 + 0.27 * max(len(shown), 4)), layout="constrained")
     left, right = figure.subplots(1, 2, sharey=True, width_ratios=(3, 1))
     places = np.arange(len(shown))
@@ -137,17 +139,21 @@ def importance(summary: Summary, most: int = 20) -> Figure:
         y, x = zip(*per_fold, strict=True)
         left.scatter(x, y, s=22, color=INK, alpha=0.75, linewidths=0, label="each fold", zorder=3)
     left.set_yticks(places, [f["name"] for f in shown])
-    left.set(xlabel="share of all gain", title=f"Gain (rank correlation between folds {_number(summary.stability, 2)})")
+    left.set(xlabel="share of all gain", title=f"Gain: {len(told)} of {len(summary.features)} features have any")
+    left.set_ylim(-0.7, max(len(shown), 4) - 0.3)
     left.xaxis.set_major_formatter(ticker.PercentFormatter(1.0, decimals=0))
     left.grid(axis="y", visible=False)
-    left.legend(loc="lower right")
+    left.legend(loc="lower right", bbox_to_anchor=(1.0, 1.0), borderaxespad=0.1, ncols=2)
     psi = np.array([f["psi"] for f in shown], np.float64)
     colours = [GREY if value < 0.1 else ORANGE if value < 0.25 else VERMILLION for value in psi]
-    right.hlines(places, 0, psi, color=colours, linewidth=1.5)
-    right.scatter(psi, places, s=26, color=colours, zorder=3)
+    held = np.minimum(psi, 1.0)  # far is far: what lies beyond is told in digits
+    right.hlines(places, 0, held, color=colours, linewidth=1.5)
+    right.scatter(held, places, s=26, color=colours, zorder=3)
+    for place, value in zip(places[psi > 1], psi[psi > 1], strict=True):
+        right.annotate(f"{value:.1f}", (1.0, place), (6, 0), textcoords="offset points", va="center", fontsize=8.5)
     for limit in (0.1, 0.25):
         right.axvline(limit, color=GREY, linewidth=0.9, linestyle=(0, (2, 3)))
-    right.set(xlabel="PSI, last fold", title="Drift since training", xlim=(0, max(0.4, *psi) * 1.08 if len(psi) else 0.4))
+    right.set(xlabel="PSI, last fold", title="Drift since training", xlim=(0, 1.25), xticks=(0, 0.5, 1.0))
     right.grid(axis="y", visible=False)
     return figure
 
@@ -164,8 +170,8 @@ def folds(summary: Summary) -> Figure:
         axes.errorbar(
             np.arange(len(spans)) + shift, spans[:, 0], reach, fmt=marker, color=colour, markersize=6, capsize=3, linewidth=1.4, label=name
         )
-    axes.set_xticks(range(len(summary.folds)), [f"fold {f['number'] + 1}\n{_clock(f['test_start_ns'])}" for f in summary.folds])
-    axes.set(ylabel="AUC (95 % bounds)", xlabel="test span, from (UTC)")
+    axes.set_xticks(range(len(summary.folds)), [f"fold {f['number'] + 1}\n{utc(f['test_start_ns'])[5:]}" for f in summary.folds])
+    axes.set(ylabel="AUC (95% bounds)", xlabel="test span, from (UTC)")
     axes.margins(x=0.08)
     axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
     return figure
@@ -188,11 +194,12 @@ def equity(summary: Summary, costs: Costs) -> Figure:
     if naive["exit_ns"]:
         axes.step(
             times(naive["exit_ns"]), naive["gross_bps"], where="post", color=GREY, linestyle="--", linewidth=1.4,
-            label=f"queue imbalance, 0 bps: {naive['gross_bps'][-1]:+,.0f}",
+            label=f"queue imbalance, 0 bps: {number(naive['gross_bps'][-1], 0, '+')}",
         )  # fmt: skip
     for (fee, name), colour in zip(curves, colours[: len(curves) - 1] + colours[-1:], strict=True):
         line = gross - fee * count
-        axes.step(at, line, where="post", color=colour, linewidth=2 if fee in (0.0, taking) else 1.5, label=f"{name}: {line[-1]:+,.0f}")
+        width = 2 if fee in (0.0, taking) else 1.5
+        axes.step(at, line, where="post", color=colour, linewidth=width, label=f"{name}: {number(line[-1], 0, '+')}")
     # What taking costs dwarfs everything else: leave it room to be seen falling, not to rule the scale.
     top = max(float(gross.max()), *naive["gross_bps"], 1.0)
     axes.set_ylim(max(float((gross - taking * count).min()), -4.0 * top) * 1.05, top * 1.15)
@@ -218,7 +225,7 @@ def net(summary: Summary, costs: Costs) -> Figure:
         low, high = (bound - tiers[j] for bound in rows[i]["gross_bps"][1:])
         sure = "bold" if low > 0 or high < 0 else "normal"
         ink = "white" if abs(value) > 0.62 * far else INK
-        axes.text(j, i, _number(value, 2, "+"), ha="center", va="center", fontsize=9, fontweight=sure, color=ink)
+        axes.text(j, i, number(value, 2, "+"), ha="center", va="center", fontsize=9, fontweight=sure, color=ink)
     axes.set_xticks(range(len(tiers)), [f"{cost:g}" for cost in tiers])
     axes.set_yticks(range(len(rows)), [f"{row['latency_ns'] / 1e6:g} ms ({row['trades']:,} trades)" for row in rows])
     axes.set(xlabel="cost of a round trip, all in (bps of notional)", ylabel="latency to the fill")
@@ -295,13 +302,5 @@ def clock_axis(axes: Axes) -> None:
     axes.xaxis.set_major_formatter(dates.ConciseDateFormatter(locator))  # type: ignore[no-untyped-call]
 
 
-def _clock(ns: int) -> str:
-    return str(np.datetime64(ns, "ns").astype("datetime64[s]")).replace("T", " ")[5:]
-
-
 def _span(interval: list[float]) -> str:
-    return f"{_number(interval[0], 3)} ({_number(interval[1], 3)} to {_number(interval[2], 3)})"
-
-
-def _number(value: float, digits: int, sign: str = "") -> str:
-    return f"{value:{sign}.{digits}f}" if np.isfinite(value) else "–"
+    return f"{number(interval[0], 3)} ({bounds(interval, 3)})"

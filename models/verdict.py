@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from models.summary import Summary
+from models.words import bounds, count, duration, number, share
 
 
 class Answer(StrEnum):
@@ -73,15 +74,15 @@ def _against_baseline(summary: Summary) -> tuple[Answer, str]:
     if not _known(value, low, naive, gain, least, most):
         return Answer.UNKNOWN, f"The test rows are too few to tell rises from falls over {horizon}: no ranking could be measured."
     opening = (
-        f"Out of sample the model ranks a rise over the next {horizon} above a fall {value:.1%} of the time "
-        f"(AUC {value:.3f}, 95 % bounds {low:.3f} to {high:.3f}); queue imbalance alone does so {naive:.1%} of the time."
+        f"Out of sample the model ranks a rise over the next {horizon} above a fall {share(value)} of the time "
+        f"(AUC {value:.3f}, 95% bounds {low:.3f} to {high:.3f}); queue imbalance alone does so {share(naive)} of the time."
     )
     if least > 0:
         return Answer.YES, f"{opening} The model beats the naive baseline by {gain:.3f} AUC, and by at least {least:.3f}."
     if most < 0:
         return Answer.NO, f"{opening} The model loses to the naive baseline by {-gain:.3f} AUC: use the baseline."
     return Answer.MAYBE, (
-        f"{opening} The difference of {gain:+.3f} AUC could as well be anything from {least:+.3f} to {most:+.3f}: "
+        f"{opening} The difference of {number(gain, 3, '+')} AUC may be anything from {number(least, 3, '+')} to {number(most, 3, '+')}: "
         "the model is not shown to add anything to one number that everybody has."
     )
 
@@ -93,8 +94,8 @@ def _against_costs(summary: Summary, costs: Costs) -> tuple[Answer, str]:
     charged = f"taking costs {cost:.2f} bps (two fees of {costs.taker_fee_bps:g} bps and {spread:.2f} bps of spread)"
     if not _known(pays):
         return Answer.UNKNOWN, f"No score was extreme enough to trade, so there is nothing to set against costs; {charged}."
-    bounds = f" (95 % bounds {low:.2f} to {high:.2f})" if _known(low, high) else ""
-    opening = f"The signal pays {pays:.2f} bps a trade before costs{bounds} over {summary.metrics['trades']:,.0f} trades; {charged}."
+    sure = f" (95% bounds {bounds([pays, low, high], 2)})" if _known(low, high) else ""
+    opening = f"The signal pays {number(pays, 2)} bps a trade before costs{sure} over {count(summary.metrics['trades'])} trades; {charged}."
     if _known(low) and low > cost:
         return Answer.YES, f"{opening} It pays even at the lower bound; look for a leak before you believe it."
     if pays > cost:
@@ -112,18 +113,19 @@ def _against_costs(summary: Summary, costs: Costs) -> tuple[Answer, str]:
 def _caveats(summary: Summary) -> list[str]:
     said = []
     span_s = (summary.test_end_ns - summary.test_start_ns) * 1e-9
-    days = span_s / 86_400
-    if days < 5:
-        length = f"{days:.1f} days" if days >= 1 else f"{span_s / 3600:.1f} hours" if span_s >= 3600 else f"{span_s / 60:.1f} minutes"
-        said.append(f"All of this rests on {length} of one market: other days may differ by more than the bounds say.")
+    if span_s < 5 * 86_400:
+        said.append(f"All of this rests on {duration(span_s)} of one market: other days may differ by more than the bounds say.")
     trades = summary.metrics.get("trades", 0.0)
     if 0 < trades < 100:
         said.append(f"{trades:.0f} trades are few: their bounds are rough.")
     ece = summary.metrics.get("ece", math.nan)
     if ece > 0.05:
-        said.append(f"Probabilities are off by {ece:.1%} on average: use them to rank, not as odds.")
+        said.append(f"Probabilities are off by {share(ece)} on average: use them to rank, not as odds.")
     if summary.metrics.get("auc", 0.0) > 0.9:
         said.append(f"An AUC of {summary.metrics['auc']:.3f} is more than order books are known to give: suspect a leak.")
+    if summary.features and summary.features[0]["gain"] > 0.9:
+        first = summary.features[0]
+        said.append(f"{share(first['gain'], 0)} of what the trees gained is {first['name']}: the model is little more than that.")
     if summary.stability < 0.3:
         said.append(f"The folds disagree about which features matter (rank correlation {summary.stability:.2f}).")
     if summary.n_trials > 1:
