@@ -6,6 +6,7 @@ Windows are `(t - w, t]` on the exchange clock made monotone in arrival order; s
 
 import math
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -42,7 +43,7 @@ class Past:
     def clean(self):
         return (self.t - self.since) / SECOND
 
-    @property
+    @cached_property
     def mid(self):
         return mids(self.books)
 
@@ -52,7 +53,7 @@ class Past:
     def mid_at(self, ns):
         """Return the last mid at a moment, NaN before the first book."""
         n = int(np.searchsorted(self.book_ns, ns, side="right"))
-        return float(mids(self.books[n - 1 : n])[0]) if n else NAN
+        return float(self.mid[n - 1]) if n else NAN
 
 
 def pasts(books, trades, changes):
@@ -209,11 +210,13 @@ def _seconds(past):
     last = past.t // SECOND
     n = min(300, last - past.since // SECOND - 1)
     volume, signed, quote, move, ret = (np.zeros(max(n, 0)) for _ in range(5))
+    traded_in = set((past.trade_ns // SECOND).tolist())
     for k, second in enumerate(range(last - n, last)):
-        rows = past.trades[past.trade_ns // SECOND == second]
-        volume[k] = math.fsum(rows["size"])
-        signed[k] = math.fsum(rows["size"] * rows["aggressor"])
-        quote[k] = math.fsum(rows["size"] * rows["price"])
+        if second in traded_in:
+            rows = past.trades[past.trade_ns // SECOND == second]
+            volume[k] = math.fsum(rows["size"])
+            signed[k] = math.fsum(rows["size"] * rows["aggressor"])
+            quote[k] = math.fsum(rows["size"] * rows["price"])
         before, after = past.mid_at(second * SECOND - 1), past.mid_at((second + 1) * SECOND - 1)
         move[k], ret[k] = (after - before, math.log(after / before)) if before == before else (0.0, 0.0)
     long = past.clean >= 301

@@ -28,7 +28,9 @@ class Feature:
     version: int = 1
 
 
-def _windowed(stem: str, unit: str, family: str, source: str, meaning: str, windows=WINDOWS, extra_s: float = 0.0) -> list[Feature]:
+def _windowed(
+    stem: str, unit: str, family: str, source: str, meaning: str, windows: tuple[int, ...] = WINDOWS, extra_s: float = 0.0
+) -> list[Feature]:
     return [Feature(f"{stem}_{w}", unit, w + extra_s, family, source, meaning.format(w=w)) for w in windows]
 
 
