@@ -202,7 +202,7 @@ def refresh(
     check: Annotated[bool, typer.Option(help="hold the recorded rows against their rules first")] = True,
 ) -> None:
     """Bring features and labels up to date with what was recorded; partitions that did not change are skipped."""
-    from serving.demo import refresh as bring_up_to_date
+    from serving.steps import refresh as bring_up_to_date
     from tasks.validate import validate
     from warehouse.lake import Lake
 
@@ -242,7 +242,7 @@ def train(
     from models.training import shuffled as deal_out
     from models.training import train as fit
     from models.verdict import Costs
-    from serving.demo import choices_of, registry_of
+    from serving.steps import choices_of, registry_of
     from tasks.promote import promote
     from tasks.train import examples_of, train_model
     from warehouse.lake import Lake
@@ -314,15 +314,12 @@ def report(
     quiet: Quiet = False,
 ) -> None:
     """Draw one page: verdict, book heat map, importances, ROC, calibration, equity after costs, latency."""
-    from models.verdict import Costs
-    from serving.demo import registry_of
-    from tasks.report import report as draw
+    from serving.steps import draw
     from warehouse.lake import Lake
 
     machine = settings(lake)
     with known_errors(), bar("report", None, quiet, in_bytes=False):
-        costs = Costs(machine.taker_fee_bps, machine.maker_fee_bps)
-        page = draw(Lake(machine.lake), registry_of(machine), venue, symbol, out or machine.lake / "report.html", costs=costs)
+        page = draw(Lake(machine.lake), machine, venue, symbol, out)
     print(page)
 
 
@@ -331,7 +328,7 @@ def audit(
     lake: LakeRoot = None, venue: Venue = "binance_usdm", symbol: Symbol = "BTC-USDT-PERP", as_json: AsJson = False, quiet: Quiet = False
 ) -> None:
     """Look for leaks: later data cut or altered, label spans, shuffled labels, planted peeking features; 1 on a finding."""
-    from serving.demo import choices_of
+    from serving.steps import choices_of
     from tasks.audit import audit as look
     from tasks.train import examples_of
     from warehouse.lake import Lake

@@ -12,7 +12,8 @@ from pathlib import Path
 from numba import config
 
 ROOT = Path(__file__).resolve().parent
-FOLDERS = ("tasks", "models", "simulator", "warehouse")
+FOLDERS = ("tasks", "models", "simulator")
+CONSTANTS = ("warehouse/schema.py", "tasks/features/catalogue.py")  # what kernels take in as numbers
 _KEPT = 8  # states of the sources whose kernels stay: switching between branches is quick
 
 
@@ -23,9 +24,12 @@ def key_cache() -> Path:
     cache where the sources cannot be written.
     """
     digest = sha256()
-    for folder in FOLDERS:
-        for path in sorted((ROOT / folder).rglob("*.py")):
-            digest.update(path.read_bytes())
+    for path in sorted(path for folder in FOLDERS for path in (ROOT / folder).rglob("*.py")):
+        source = path.read_bytes()
+        if b"numba" in source:
+            digest.update(source)
+    for name in CONSTANTS:
+        digest.update((ROOT / name).read_bytes())
     name = f"kernels-{digest.hexdigest()[:16]}"
     if Path(config.CACHE_DIR).name == name:
         return Path(config.CACHE_DIR)

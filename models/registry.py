@@ -178,6 +178,19 @@ class Registry:
                 return None
             raise
 
+    def newest(self, tags: Mapping[str, str]) -> tuple[int, str, dict[str, str]] | None:
+        """Return version, run and tags of the newest version that bears all these tags; None without one."""
+        found = self._client.search_model_versions(f"name = '{self.name}'", max_results=1000)
+        for made in sorted(found, key=lambda made: -int(made.version)):
+            if all(made.tags.get(key) == value for key, value in tags.items()):
+                return int(made.version), str(made.run_id), dict(made.tags)
+        return None
+
+    def document(self, run_id: str, path: str) -> dict[str, Any]:
+        """Return a JSON document that a run logged."""
+        with _at(self.uri):
+            return dict(mlflow.artifacts.load_dict(f"runs:/{run_id}/{path}"))
+
     def champion(self, alias: str = ALIAS) -> ChampionModel:
         """Return the model that serves, with all that scoring needs.
 

@@ -15,17 +15,12 @@ from uuid import uuid4
 
 from flows.settings import Settings
 from models.promotion import Decision
-from models.registry import Registry
-from models.training import Choices
-from models.verdict import Costs
+from serving.steps import choices_of, costs_of, draw, refresh, registry_of
 from simulator import frames, write_capture
 from simulator.server import serve
-from tasks.featurize import featurize
-from tasks.label import label
 from tasks.promote import promote
 from tasks.record import Recorder, record
 from tasks.replay import replay, session_of
-from tasks.report import report
 from tasks.score import Champion, champion_of, score, warm_from
 from tasks.stream import Endpoints, stream
 from tasks.train import Trained, train_model
@@ -68,32 +63,6 @@ def fresh_lake(root: Path) -> Lake:
     lake = Lake(root)
     (root / MARK).touch()
     return lake
-
-
-def choices_of(settings: Settings) -> Choices:
-    """Return how this machine trains."""
-    return Choices(
-        horizon_ns=int(settings.horizon_s * 1e9), n_folds=settings.folds, embargo_ns=int(settings.embargo_s * 1e9),
-        n_trees=settings.trees, n_trials=settings.trials, seed=settings.seed, num_threads=2,
-    )  # fmt: skip
-
-
-def registry_of(settings: Settings) -> Registry:
-    """Return the registry of this lake."""
-    return Registry(settings.tracking_uri, settings.artifacts)
-
-
-def refresh(lake: Lake, settings: Settings, advance: Advance = lambda *_: None) -> list[dict[str, Any]]:
-    """Bring features and labels of every recorded partition up to date."""
-    done = []
-    partitions = lake.partitions("l2_snapshots")
-    for venue, symbol, day in partitions:
-        advance(0, f"features and labels of {venue} {symbol} {day}")
-        features = featurize(lake, venue, symbol, day)
-        labels = label(lake, venue, symbol, day, horizon_s=settings.horizon_s, fee_bps=settings.taker_fee_bps)
-        done.append({"venue": venue, "symbol": symbol, "day": day, "features": features, "labels": labels})
-        advance(1)
-    return done
 
 
 def _simulate(lake: Lake, settings: Settings, advance: Advance) -> list[tuple[str, list[Path]]]:
@@ -175,7 +144,7 @@ def demo(settings: Settings, bar: Callable[..., Any], captures: Sequence[tuple[s
     began = time.monotonic()
     registry = registry_of(settings)
     with bar(f"training on {venue} {symbol}", None, False):
-        outcome.trained = train_model(lake, registry, venue, symbol, choices_of(settings), costs=_costs(settings))
+        outcome.trained = train_model(lake, registry, venue, symbol, choices_of(settings), costs=costs_of(settings))
         outcome.decision = promote(registry, outcome.trained.version, outcome.trained.result, outcome.trained.examples)
     outcome.add("train", f"version {outcome.trained.version}: {outcome.decision.why}", began)
     _score_and_report(lake, settings, outcome, venue, symbol, simulated, bar)
@@ -199,14 +168,10 @@ def _score_and_report(
         outcome.add("score", f"{done['rows']:,} books by version {model.version}", began)
     began = time.monotonic()
     with bar("report", None, False):
-        outcome.page = report(lake, registry_of(settings), venue, symbol, settings.lake / "report.html", costs=_costs(settings))
+        outcome.page = draw(lake, settings, venue, symbol)
         lake.compact()
         lake.publish()
     outcome.add("report", str(outcome.page), began)
-
-
-def _costs(settings: Settings) -> Costs:
-    return Costs(settings.taker_fee_bps, settings.maker_fee_bps)
 
 
 def _main_stream(partitions: Sequence[dict[str, Any]]) -> tuple[str, str]:
