@@ -63,8 +63,13 @@ def pr_auc(y: Any, score: Floats) -> float:
 
 def log_loss(y: Any, probability: Floats) -> float:
     """Return the mean negative log likelihood; 0.693 is a coin's."""
+    return float(np.mean(row_log_loss(y, probability)))
+
+
+def row_log_loss(y: Any, probability: Floats) -> Floats:
+    """Return each row's negative log likelihood."""
     p = np.clip(probability, 1e-12, 1 - 1e-12)
-    return float(-np.mean(np.where(np.asarray(y) == 1, np.log(p), np.log1p(-p))))
+    return np.where(np.asarray(y) == 1, -np.log(p), -np.log1p(-p))
 
 
 def brier(y: Any, probability: Floats) -> float:

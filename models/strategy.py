@@ -53,8 +53,8 @@ class Tier:
 def entry_limits(probability: Floats, share: float = 0.1) -> tuple[float, float]:
     """Return the probabilities below and above which to trade: the outer `share` of those given.
 
-    Give it out-of-sample probabilities of the past, never the ones to be traded.  Where they
-    are all alike nothing is extreme, and nothing is traded.
+    Give it probabilities of the past, never the ones to be traded.  Where they are all alike
+    nothing is extreme, and nothing is traded.
 
     Examples
     --------

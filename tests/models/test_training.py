@@ -3,10 +3,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from models.booster import score
+from models.booster import ANCHOR_TREES, score
 from models.errors import ShapeError, TooLittleDataError
 from models.scorer import Scorer
-from models.training import Choices, shuffled, train
+from models.training import Choices, Mirror, shuffled, train
 from tests.models.examples import SECOND, made_up
 
 CHOICES = Choices(horizon_ns=SECOND, n_folds=4, embargo_ns=SECOND, n_trees=40)
@@ -97,7 +97,8 @@ def test_search_counts_its_trials_and_sees_only_the_first_past(examples):
     cut = used[result.folds[0].fold.test[0]]
     changed = replace(examples, direction=examples.direction.copy())
     changed.direction[cut:] *= -1
-    assert train(changed, choices).params == result.params
+    again = train(changed, choices)
+    assert {**again.params, "n_trees": 0} == {**result.params, "n_trees": 0}
 
 
 def test_every_cost_and_latency_has_its_number(result):
@@ -115,3 +116,35 @@ def test_too_few_rows_and_bad_shapes_are_refused(examples):
         replace(examples, bid=examples.bid[:-1])
     with pytest.raises(ShapeError, match="step back"):
         replace(examples, exchange_ns=examples.exchange_ns[::-1])
+
+
+def _with_anchor(examples):
+    # Odd features turn their sign in the mirror; none has a counterpart.
+    n = len(examples.names)
+    return replace(examples, anchor="imbalance_1", mirror=Mirror(np.arange(n), -np.ones(n)))
+
+
+def test_an_anchored_model_takes_more_trees_only_for_a_reason(examples):
+    choices = replace(CHOICES, n_trees=100)
+    strong = train(_with_anchor(examples), choices)
+    assert strong.folds[-1].n_trees > ANCHOR_TREES
+    assert strong.auc_gain.low > 0.02
+    alone = examples.x.copy()
+    alone[:, 1] = np.random.default_rng(0).normal(size=len(alone))  # nothing but the anchor tells anything
+    weak = train(replace(_with_anchor(examples), x=alone), choices)
+    assert {fold.n_trees for fold in weak.folds} == {ANCHOR_TREES}
+    assert weak.auc.value == pytest.approx(weak.baseline_auc.value, abs=0.02)
+    assert weak.auc_gain.low > -0.03
+
+
+def test_mirror_images_leave_no_trend(examples):
+    result = train(_with_anchor(examples), replace(CHOICES, n_trees=100))
+    assert result.calibration.b == pytest.approx(0.0, abs=1e-6)
+    still = score(result.model, np.zeros((1, len(examples.names))))
+    assert abs(still[0]) < 0.1
+
+
+def test_thinning_keeps_the_ends_and_the_order(examples):
+    few = train(examples, replace(CHOICES, max_rows=600))
+    assert few.auc.low > 0.6
+    assert few.folds[-1].trained_rows > 600  # what there was to train on, not what was taken
