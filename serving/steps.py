@@ -4,31 +4,18 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from flows.learning import choices_of, costs_of, registry_of
 from flows.settings import Settings
 from models.errors import NoChampionError
-from models.registry import NAME, Registry
+from models.registry import NAME
 from models.summary import Summary
-from models.training import Choices
-from models.verdict import Costs
 from tasks.featurize import featurize
 from tasks.label import label
-from tasks.report import build_report
+from tasks.report import report_version
 from warehouse.lake import Lake
 
 Advance = Callable[..., None]
-
-
-def choices_of(settings: Settings) -> Choices:
-    """Return how this machine trains."""
-    return Choices(
-        horizon_ns=int(settings.horizon_s * 1e9), n_folds=settings.folds, embargo_ns=int(settings.embargo_s * 1e9),
-        n_trees=settings.trees, n_trials=settings.trials, seed=settings.seed, num_threads=2,
-    )  # fmt: skip
-
-
-def registry_of(settings: Settings) -> Registry:
-    """Return the registry of this lake."""
-    return Registry(settings.tracking_uri, settings.artifacts)
+__all__ = ["choices_of", "costs_of", "draw", "refresh", "registry_of"]
 
 
 def refresh(lake: Lake, settings: Settings, advance: Advance = lambda *_: None) -> list[dict[str, Any]]:
@@ -42,11 +29,6 @@ def refresh(lake: Lake, settings: Settings, advance: Advance = lambda *_: None) 
         done.append({"venue": venue, "symbol": symbol, "day": day, "features": features, "labels": labels})
         advance(1)
     return done
-
-
-def costs_of(settings: Settings) -> Costs:
-    """Return what a trade costs here."""
-    return Costs(settings.taker_fee_bps, settings.maker_fee_bps)
 
 
 def draw(lake: Lake, settings: Settings, venue: str, symbol: str, out: Path | None = None) -> Path:
