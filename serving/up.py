@@ -25,6 +25,7 @@ from serving.prefect_api import UNFINISHED, PrefectServer
 START_S = 120.0  # a cold database on a busy machine takes a fifth of this
 AGAIN, FORGET_S = 5, 600.0  # servers that may end by themselves within this time
 AT_ONCE = 8  # flows the worker runs side by side
+COMPILE = "from serving.warm import compile_kernels; compile_kernels()"
 PREFECT = [sys.executable, "-m", "prefect", "--no-prompt"]
 
 
@@ -78,6 +79,22 @@ def _start(
     if settings.simulator_port:
         _require_free("the simulator", settings.simulator_port, "TIDEBOOK_SIMULATOR_PORT")
         children.append(Child("simulator", [sys.executable, "-m", "serving.simulate"], settings))
+    # A recorder that compiles while its socket fills would begin a minute late.
+    with _job("kernels", [sys.executable, "-c", COMPILE], settings) as kernels:
+        wanted = _start_servers(settings, server, children, told, report)
+        if kernels.process.poll() is None:
+            report("compiling kernels, once for each state of the sources")
+        _finish(kernels, children, told)
+    if start_runs:
+        for deployment in wanted:
+            server.start(deployment)
+    report(f"ready: {len(server.deployments())} deployments, lake {settings.lake}, logs {settings.logs}; Ctrl-C stops everything")
+
+
+def _start_servers(
+    settings: Settings, server: PrefectServer, children: list[Child], told: list[int], report: Callable[[str], None]
+) -> list[dict]:
+    """Start Prefect, MLflow and the worker; return the deployments of standing flows that are wanted."""
     children.append(Child("prefect", [*PREFECT, "server", "start"], settings))
     children.append(Child("mlflow", _mlflow_command(settings), settings))
     _wait(server.answers, children, told, children[-2])
@@ -87,16 +104,12 @@ def _start(
     children.append(Child("worker", worker, settings))
     _wait(lambda: server.answers(f"/work_pools/{POOL}"), children, told, children[-1])
     server.pause_pool(False)
-    _run("deploy", [*PREFECT, "deploy", "--all"], settings, children, told)
+    with _job("deploy", [*PREFECT, "deploy", "--all"], settings) as deploy:
+        _finish(deploy, children, told)
     wanted = _match_schedules_to_streams(settings, server)
     _wait(lambda: _reads(f"{settings.mlflow_url}/health"), children, told, children[-2])  # flows must not race its migrations
     report(f"MLflow   {settings.mlflow_url}")
-    # A recorder that compiles while its socket fills would begin a minute late.
-    _run("kernels", [sys.executable, "-c", "from serving.warm import compile_kernels; compile_kernels()"], settings, children, told)
-    if start_runs:
-        for deployment in wanted:
-            server.start(deployment)
-    report(f"ready: {len(server.deployments())} deployments, lake {settings.lake}, logs {settings.logs}; Ctrl-C stops everything")
+    return wanted
 
 
 def _keep_up(settings: Settings, children: list[Child], told: list[int], report: Callable[[str], None]) -> None:
@@ -114,14 +127,20 @@ def _keep_up(settings: Settings, children: list[Child], told: list[int], report:
         time.sleep(0.3)
 
 
-def _run(name: str, command: list[str], settings: Settings, children: list[Child], told: list[int]) -> None:
+@contextmanager
+def _job(name: str, command: list[str], settings: Settings) -> Iterator[Child]:
+    """Run something that ends by itself; it does not outlive the block."""
     job = Child(name, command, settings)
     try:
-        _wait(lambda: job.process.poll() is not None, children, told, job)
-        if job.process.returncode:
-            job.check()
+        yield job
     finally:
         job.end()
+
+
+def _finish(job: Child, children: list[Child], told: list[int]) -> None:
+    _wait(lambda: job.process.poll() is not None, children, told, job)
+    if job.process.returncode:
+        job.check()
 
 
 def _stop(settings: Settings, server: PrefectServer, children: list[Child], told: list[int], report: Callable[[str], None]) -> None:
