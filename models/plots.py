@@ -139,7 +139,7 @@ def importance(summary: Summary, most: int = 20) -> Figure:
         y, x = zip(*per_fold, strict=True)
         left.scatter(x, y, s=22, color=INK, alpha=0.75, linewidths=0, label="each fold", zorder=3)
     left.set_yticks(places, [f["name"] for f in shown])
-    left.set(xlabel="share of all gain", title=f"Gain: {len(told)} of {len(summary.features)} features have any")
+    left.set(xlabel="share of all gain", title=f"{len(told)} of {len(summary.features)} features are used")
     left.set_ylim(-0.7, max(len(shown), 4) - 0.3)
     left.xaxis.set_major_formatter(ticker.PercentFormatter(1.0, decimals=0))
     left.grid(axis="y", visible=False)
@@ -154,6 +154,7 @@ def importance(summary: Summary, most: int = 20) -> Figure:
     for limit in (0.1, 0.25):
         right.axvline(limit, color=GREY, linewidth=0.9, linestyle=(0, (2, 3)))
     right.set(xlabel="PSI, last fold", title="Drift since training", xlim=(0, 1.25), xticks=(0, 0.5, 1.0))
+    right.tick_params(axis="y", length=0)
     right.grid(axis="y", visible=False)
     return figure
 
@@ -272,7 +273,9 @@ def latency(latency_ns: NDArray[np.int64]) -> Figure:
         value = np.percentile(took, share)
         axes.axvline(value, color=colour, linewidth=1.8, label=f"p{share} {value:,.1f} µs")
     axes.set_xscale("log")
+    axes.xaxis.set_major_locator(ticker.LogLocator(subs=(1.0, 2.0, 5.0)))
     axes.xaxis.set_major_formatter(ticker.FuncFormatter(lambda x, _: f"{x:,g}"))
+    axes.xaxis.set_minor_formatter(ticker.NullFormatter())
     axes.set(xlabel="socket read to score (µs, log)", ylabel="predictions")
     axes.legend(loc="center left", bbox_to_anchor=(1.0, 0.5))
     return figure

@@ -20,13 +20,16 @@ from matplotlib.figure import Figure
 from prefect import task
 
 from models import plots
+from models.errors import NoChampionError
 from models.heatmap import heat_map, overview
+from models.registry import Registry
 from models.summary import Summary
 from models.verdict import Costs, Verdict, taking_bps, verdict
 from models.words import bounds, count, duration, number, share, utc
 from warehouse.lake import Lake
 
 HEAT_S = 60.0  # of the stream in the heat map: longer, and 20 levels are a thread
+_SPAN_NS = 86_400_000_000_000  # of a stream, at most, is read for pictures
 _SHARPE_S = 86_400.0  # a shorter test span makes any annualised number absurd
 _PAGE = Path(__file__).with_name("report.html")
 _CAUSES = {
@@ -48,20 +51,21 @@ def figures(lake: Lake, venue: str, symbol: str, summary: Summary, costs: Costs 
     Parameters
     ----------
     heat_s : float
-        Seconds of the stream in the heat map: those in which most was traded.
+        Seconds of the stream in the heat map: those in which most was traded, of the day that
+        ends with the test span.
     """
     base, quote, *_ = [*symbol.split("-"), "quote"]
-    touch = lake.read("l2_snapshots", venue, symbol, columns=["exchange_ns", "bid_px_00", "ask_px_00"])
+    end = summary.test_end_ns + 1
+    touch = lake.read("l2_snapshots", venue, symbol, end - _SPAN_NS, end, columns=["exchange_ns", "bid_px_00", "ask_px_00"])
     ns, bid, ask = (touch[name].to_numpy() for name in ("exchange_ns", "bid_px_00", "ask_px_00"))
     start, end = _busiest(lake, venue, symbol, ns, int(heat_s * 1e9))
     doubts = _doubts(lake, venue, symbol)
     books, trades = (lake.rows(table, venue, symbol, start, end) for table in ("l2_snapshots", "trades"))
-    took = lake.read("predictions", venue, symbol, columns=["latency_ns"])["latency_ns"].to_numpy()
     return {
         "overview": overview(ns, bid, ask, doubts, (start, end), quote),
         "heat_map": heat_map(books, trades, doubts, base, quote),
         **plots.figures(summary, costs),
-        "latency": plots.latency(took),
+        "latency": plots.latency(_recent_predictions(lake, venue, symbol)["latency_ns"].to_numpy()),
     }
 
 
@@ -116,6 +120,38 @@ def build_report(
     return out_path
 
 
+def report_version(
+    lake: Lake, registry: Registry, venue: str, symbol: str, out_path: Path, version: int | None = None, costs: Costs | None = None
+) -> Path:
+    """Write the page of a registered version from what was kept of its training, and return its path.
+
+    Parameters
+    ----------
+    version : int, optional
+        By default the champion if it was trained on this stream, else the newest version that was.
+
+    Raises
+    ------
+    NoChampionError
+        If nothing was ever trained on the stream.
+    """
+    stream = {"venue": venue, "symbol": symbol}
+    champion = registry.champion_version()
+    if version is None and champion is not None and stream.items() <= registry.load(champion).tags.items():
+        version = champion
+    if version is None:
+        newest = registry.newest(stream)
+        if newest is None:
+            raise NoChampionError(registry.name, f"any version of {venue} {symbol}")
+        version, run_id, tags = newest
+    else:
+        found = registry.load(version)
+        run_id, tags = found.run_id, found.tags
+    summary = Summary.from_dict(registry.document(run_id, "summary.json"))
+    made = {"model version": version, "champion now": champion, **tags}
+    return build_report(lake, venue, symbol, summary, out_path, made, costs)
+
+
 def _busiest(lake: Lake, venue: str, symbol: str, book_ns: np.ndarray, length_ns: int) -> tuple[int, int]:
     """Return the stretch in which most was traded; the last one where nothing was."""
     if not book_ns.size:
@@ -139,6 +175,15 @@ def _doubts(lake: Lake, venue: str, symbol: str) -> list[tuple[int, int, str]]:
     with lake.connect() as connection:
         rows = connection.execute(query, {"venue": venue, "symbol": symbol}).fetchall()
     return [(int(start), int(end), str(why)) for start, end, why in rows]
+
+
+def _recent_predictions(lake: Lake, venue: str, symbol: str) -> Any:
+    """Return what was predicted in the day before the last prediction."""
+    query = "SELECT max(exchange_ns) FROM predictions WHERE venue = $venue AND symbol = $symbol"
+    with lake.connect() as connection:
+        (last,) = connection.execute(query, {"venue": venue, "symbol": symbol}).fetchone() or (None,)
+    since = 0 if last is None else int(last) - _SPAN_NS
+    return lake.read("predictions", venue, symbol, since, columns=["latency_ns", "model_version", "doubt"])
 
 
 # What the sections say
@@ -175,7 +220,8 @@ def _colour(found: Verdict) -> str:
 
 def _book(drawn: Mapping[str, str], heat_s: float) -> str:
     return _figure(
-        drawn["overview"], "Mid price over everything recorded. Grey: the stretch shown below. Hatched: doubtful, left out of training."
+        drawn["overview"],
+        "Mid price up to the end of the test, a day at most. Grey: the stretch shown below. Hatched: doubtful, left out of training.",
     ) + _figure(
         drawn["heat_map"],
         f"The {heat_s:g} s in which most was traded: mean resting size of the best 20 levels by price and time, the mid, and trades by "
@@ -270,7 +316,7 @@ def _rows(drawn: Mapping[str, str], summary: Summary) -> str:
 
 
 def _live(drawn: Mapping[str, str], lake: Lake, venue: str, symbol: str) -> str:
-    found = lake.read("predictions", venue, symbol, columns=["latency_ns", "model_version", "doubt"])
+    found = _recent_predictions(lake, venue, symbol)
     took = found["latency_ns"].to_numpy()
     if not (took > 0).any():
         told = f"{count(len(took))} predictions of replays are stored, which have no latency" if len(took) else "No predictions are stored"
@@ -281,7 +327,7 @@ def _live(drawn: Mapping[str, str], lake: Lake, venue: str, symbol: str) -> str:
     return (
         f"<p>{count((took > 0).sum())} live predictions by model version {versions}, {count(doubtful)} of them on doubtful books. From "
         f"socket read to score: p50 {p50:,.1f} µs, p95 {p95:,.1f} µs, p99 {p99:,.1f} µs.</p>"
-        + _figure(drawn["latency"], "Socket read to score on our clock, live predictions only.")
+        + _figure(drawn["latency"], "Socket read to score on our clock: live predictions, of the last day that has any.")
     )
 
 
@@ -333,4 +379,4 @@ def _with_bounds(interval: Sequence[float], sign: str = "") -> str:
     return f"{number(interval[0], 3, sign)}<br><small>{bounds(interval, 3, sign)}</small>"
 
 
-report_stream = task(build_report, name="report", task_run_name="report {venue} {symbol}")
+report = task(report_version, name="report", task_run_name="report {venue} {symbol}")

@@ -4,9 +4,11 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from models.errors import NoChampionError
+from models.registry import Registry
 from models.summary import summarize
 from models.training import Choices, train
-from tasks.report import build_report, figures
+from tasks.report import build_report, figures, report_version
 from tests.models.examples import SECOND, made_up
 from tests.streams import market
 from warehouse.lake import Lake
@@ -19,12 +21,12 @@ SECTIONS = ("verdict", "book", "ranking", "features", "money", "rows", "live", "
 def filled(root, trades=True, took_ns=(), gap=False):
     """Return a lake of a made-up market, with predictions that took so long."""
     lake = Lake(root)
-    books, traded, changes = market(n=900)
+    books, traded, changes = market(n=900, start_ns=1_700_000_000 * SECOND)
     if gap:
         changes = np.concatenate([changes] * 3)
         changes["exchange_ns"] = books["exchange_ns"][[0, 100, 200]]
         changes["state"] = (OK, GAP, OK)
-        changes["seq"] = np.arange(3)
+        changes["seq"] = changes["event_seq"] = np.arange(3)
     took = np.zeros(len(took_ns), row_dtype("predictions"))
     took["exchange_ns"], took["seq"], took["latency_ns"], took["model_version"] = books["exchange_ns"][0], np.arange(len(took)), took_ns, 3
     if len(took):
@@ -166,3 +168,24 @@ def test_one_fold_and_no_trades_are_enough(examples, tmp_path):
     page = build_report(filled(tmp_path), *STREAM, summarize(result, examples), tmp_path / "report.html").read_text()
     assert "model, fold by fold" in page
     assert "Fold by fold" in page
+
+
+def test_version_is_drawn_from_what_its_run_kept(examples, tmp_path):
+    registry, lake = Registry(f"sqlite:///{tmp_path}/mlflow.db", tmp_path / "artifacts"), filled(tmp_path / "lake")
+    with pytest.raises(NoChampionError, match=STREAM[1]):
+        report_version(lake, registry, *STREAM, tmp_path / "report.html")
+    result = train(examples, Choices(horizon_ns=SECOND, n_folds=2, n_trees=5))
+    kept, tags = summarize(result, examples), {"venue": STREAM[0], "symbol": STREAM[1], "commit": "0123abc"}
+    for _ in range(2):
+        run = registry.log_training(
+            result.model, result.names, result.calibration, run_name="a training", params={}, metrics={}, tags=tags,
+            documents={"summary.json": kept.as_dict()},
+        )  # fmt: skip
+        registry.register(run, tags)
+    made = {"model version": 2, "champion now": None, **tags}
+    expected = build_report(lake, *STREAM, kept, tmp_path / "expected.html", made).read_text()
+    assert report_version(lake, registry, *STREAM, tmp_path / "newest.html").read_text() == expected
+    registry.set_champion(1, "it was first")
+    page = report_version(lake, registry, *STREAM, tmp_path / "champion.html").read_text()
+    assert "<td>model version</td><td>1</td>" in page
+    assert "it was first" in page
