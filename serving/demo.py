@@ -29,7 +29,7 @@ from warehouse.lake import Lake
 
 MARK = ".tidebook-demo"  # only a folder that bears it is ever cleared
 STREAMS = (("binance_usdm", "BTC-USDT-PERP"), ("binance_spot", "BTC-USDT"), ("binance_coinm", "BTC-USD-PERP"))
-MINUTES = {"binance_usdm": 12.0, "binance_spot": 2.0, "binance_coinm": 2.0}
+MINUTES = {"binance_usdm": 20.0, "binance_spot": 2.0, "binance_coinm": 2.0}
 LIVE_S, LIVE_SPEED = 25.0, 3.0
 Advance = Callable[..., None]
 

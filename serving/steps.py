@@ -6,9 +6,6 @@ from typing import Any
 
 from flows.learning import choices_of, costs_of, registry_of
 from flows.settings import Settings
-from models.errors import NoChampionError
-from models.registry import NAME
-from models.summary import Summary
 from tasks.featurize import featurize
 from tasks.label import label
 from tasks.report import report_version
@@ -32,18 +29,5 @@ def refresh(lake: Lake, settings: Settings, advance: Advance = lambda *_: None) 
 
 
 def draw(lake: Lake, settings: Settings, venue: str, symbol: str, out: Path | None = None) -> Path:
-    """Draw the page of the newest version trained on a stream, champion or not, and return its path.
-
-    Raises
-    ------
-    NoChampionError
-        If nothing was ever trained on the stream.
-    """
-    registry = registry_of(settings)
-    found = registry.newest({"venue": venue, "symbol": symbol})
-    if found is None:
-        raise NoChampionError(NAME, f"any version of {venue} {symbol}")
-    version, run_id, tags = found
-    summary = Summary.from_dict(registry.document(run_id, "summary.json"))
-    made = {"model version": version, "champion now": registry.champion_version(), **tags}
-    return build_report(lake, venue, symbol, summary, out or settings.lake / "report.html", made, costs_of(settings))
+    """Draw the page of a stream's champion, else of its newest version, and return its path."""
+    return report_version(lake, registry_of(settings), venue, symbol, out or settings.lake / "report.html", costs=costs_of(settings))
