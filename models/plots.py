@@ -110,12 +110,12 @@ def calibration(summary: Summary) -> Figure:
         rows = f"{bins[0]['rows']:,}"
         above.errorbar(
             said, came, np.nan_to_num(reach), color=BLUE, marker="o", markersize=5, linewidth=1.6, elinewidth=1, capsize=2.5,
-            label=f"model, {len(bins)} bins of about {rows} rows (95% bounds)",
+            label=f"model, {len(bins)} bins of {rows} rows (95% bounds)",
         )  # fmt: skip
     above.axhline(summary.metrics["up_share"], color=ORANGE, linewidth=1.2, linestyle="--", label="share of rises in all")
     above.set(ylabel="rose (share of rows that moved)", ylim=(-0.02, 1.02))
     above.yaxis.set_major_formatter(ticker.PercentFormatter(1.0))
-    above.legend(loc="lower right")
+    above.legend(loc="lower left", bbox_to_anchor=(0.0, 1.0), borderaxespad=0.1, ncols=2)
     edges, counts = summary.said["edges"], summary.said["rows"]
     below.bar(edges[:-1], counts, width=np.diff(edges), align="edge", color=SKY, edgecolor="white", linewidth=0.5)
     below.set(xlabel="probability of a rise that the model gave", ylabel="rows", xlim=(0, 1))
