@@ -412,9 +412,9 @@ def demo(
     Console().print(table)
     if outcome.trained:
         metrics, result = outcome.trained.result.metrics, outcome.trained.result
-        print(
-            f"out of sample: AUC {result.auc.value:.3f} ({result.auc.low:.3f} to {result.auc.high:.3f}), queue imbalance alone {result.baseline_auc.value:.3f}; break-even {metrics['break_even_bps']:.2f} bps a trade"
-        )
+        span = f"{result.auc.value:.3f} ({result.auc.low:.3f} to {result.auc.high:.3f})"
+        print(f"out of sample: AUC {span}, queue imbalance alone {result.baseline_auc.value:.3f}", end="; ")
+        print(f"break-even {metrics['break_even_bps']:.2f} bps a trade")
     root = machine.lake
     print(f"report    {outcome.page}")
     print(f'query     tidebook sql "SELECT * FROM coverage" --lake {root}')

@@ -9,7 +9,7 @@ import shutil
 from hashlib import sha256
 from pathlib import Path
 
-from numba import config
+from numba.core import config
 
 ROOT = Path(__file__).resolve().parent
 FOLDERS = ("tasks", "models", "simulator")

@@ -194,6 +194,10 @@ class Registry:
         with _at(self.uri):
             return dict(mlflow.artifacts.load_dict(f"runs:/{run_id}/{path}"))
 
+    def attach(self, run_id: str, path: Path) -> None:
+        """Keep a file with a run that was logged before."""
+        self._client.log_artifact(run_id, str(path))
+
     def champion(self, alias: str = ALIAS) -> ChampionModel:
         """Return the model that serves, with all that scoring needs.
 

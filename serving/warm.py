@@ -21,7 +21,8 @@ def compile_kernels(told: Callable[[str], None] = lambda _: None) -> None:
     """Run books, trades, features, labels and scores through their kernels; results are thrown away."""
     told("books")
     adapter, features = Binance("binance_spot", "BTCUSDT"), Features()
-    frames = [_SNAPSHOT, *(_DEPTH % (1000 * i, 10 + i, 10 + i, price) for i, price in enumerate((b"100.0", b"100.5", b"3.25", b"100.0"), 1))]
+    prices = (b"100.0", b"100.5", b"3.25", b"100.0")
+    frames = [_SNAPSHOT, *(_DEPTH % (1000 * i, 10 + i, 10 + i, price) for i, price in enumerate(prices, 1))]
     frames += [_TRADE % 7, _TRADE % 8, _TRADE % 10, b" " + _TRADE % 11, b"", b"{"]
     books, trades, changes = [], [], []
     for frame in frames:

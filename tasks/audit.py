@@ -91,7 +91,8 @@ def audit(
     x, direction, returns = examples.x[usable], examples.direction[usable], examples.return_bps[usable]
     ask("plausibility", f"{x.shape[1]} features alone", check_plausible(x, examples.names, direction, returns))
     told("shuffled labels")
-    ask("shuffled labels", "3 trainings on labels dealt out anew", check_shuffled(examples, replace(choices, n_trees=min(choices.n_trees, SHUFFLED_TREES))))
+    fewer = replace(choices, n_trees=min(choices.n_trees, SHUFFLED_TREES))
+    ask("shuffled labels", "3 trainings on labels dealt out anew", check_shuffled(examples, fewer))
     told("planted leaks")
     ask("planted leaks", "a peeking feature and a centred mean must be found", _planted(events, n, cuts, direction, returns))
     return done

@@ -10,7 +10,6 @@ from datetime import date, timedelta
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 from prefect import task
 
 from tasks.features.catalogue import NAMES, VERSION
@@ -76,20 +75,22 @@ def featurize(lake: Lake, venue: str, symbol: str, day: str) -> dict[str, Any]:
         features.restore(io.BytesIO(before))
     meta, out = features.batch(books, trades, changes)
     manifest = {**inputs, "warm_rows": int((meta["doubt"] == 0).sum()), "skipped": False}
-    lake.replace("features", venue, symbol, day, _table(meta, out), manifest)
+    lake.replace("features", venue, symbol, day, _columns(meta, out), manifest)
     kept = io.BytesIO()
     features.save(kept)
     lake.save_state(_state_key(venue, symbol, day), kept.getvalue())
     return manifest
 
 
-def _table(meta: np.ndarray, out: np.ndarray) -> pa.Table:
+def _columns(meta: np.ndarray, out: np.ndarray) -> dict[str, np.ndarray]:
     columns = {name: meta[name] for name in META.names or ()}
     columns.update(zip(NAMES, np.ascontiguousarray(out.T), strict=True))
-    return pa.table(columns)
+    return columns
 
 
-def feature_matrix(lake: Lake, venue: str, symbol: str, start_ns: int | None = None, end_ns: int | None = None) -> tuple[np.ndarray, np.ndarray]:
+def feature_matrix(
+    lake: Lake, venue: str, symbol: str, start_ns: int | None = None, end_ns: int | None = None
+) -> tuple[np.ndarray, np.ndarray]:
     """Return the stored features of a stream: meta records and the matrix in catalogue order."""
     table = lake.read("features", venue, symbol, start_ns, end_ns)
     meta = np.zeros(table.num_rows, META)

@@ -3,7 +3,6 @@
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
 from prefect import task
 
 from models.labels import direction, doubt_over, triple_barrier, volatility_normalized_return
@@ -93,7 +92,7 @@ def label(
     out["doubt"] = np.where(unknown, START, doubt)
     out = out[(books["exchange_ns"] >= start) & (books["exchange_ns"] < start + DAY_NS)]
     manifest = {**inputs, "doubtful": int((out["doubt"] != OK).sum()), "skipped": False}
-    lake.replace("labels", venue, symbol, day, pa.table({name: out[name] for name in out.dtype.names or ()}), manifest)
+    lake.replace("labels", venue, symbol, day, {name: out[name] for name in out.dtype.names or ()}, manifest)
     return manifest
 
 

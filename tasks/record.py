@@ -260,7 +260,7 @@ async def record(
             recorder.take(raw_symbol, receive_ns, frame)
             if recorder.is_behind:
                 await asyncio.to_thread(recorder.commit)
-            if stop is not None and stop.is_set() or keeper.done():
+            if keeper.done() or (stop is not None and stop.is_set()):
                 break
     finally:
         done.set()

@@ -37,7 +37,8 @@ class NoSymbolError(CaptureError):
     """A capture in which no frame names a symbol."""
 
     def __init__(self, path: Path, lines: int, first: bytes):
-        super().__init__(f"{path}: expected '<receive_ns> <frame>' lines with a symbol, found none in {lines} lines; the first is {first[:80]!r}")
+        wanted = "expected '<receive_ns> <frame>' lines with a symbol"
+        super().__init__(f"{path}: {wanted}, found none in {lines} lines; the first is {first[:80]!r}")
 
 
 def _open(path: Path) -> tuple[io.RawIOBase | io.BufferedIOBase, io.BufferedReader]:

@@ -149,7 +149,9 @@ def report_version(
         run_id, tags = found.run_id, found.tags
     summary = Summary.from_dict(registry.document(run_id, "summary.json"))
     made = {"model version": version, "champion now": champion, **tags}
-    return build_report(lake, venue, symbol, summary, out_path, made, costs)
+    page = build_report(lake, venue, symbol, summary, out_path, made, costs)
+    registry.attach(run_id, page)
+    return page
 
 
 def _busiest(lake: Lake, venue: str, symbol: str, book_ns: np.ndarray, length_ns: int) -> tuple[int, int]:

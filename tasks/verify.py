@@ -74,8 +74,10 @@ class _Live:
     quote_ids: list[int] = field(default_factory=list)
 
 
-def verify(frames: Iterable[tuple[int, bytes]], venue: str, raw_symbol: str, model: Callable[[np.ndarray], tuple[float, float]] | None = None,
-           model_name: str = "", told: Callable[[int], None] = lambda _: None) -> Verdict:  # fmt: skip
+def verify(
+    frames: Iterable[tuple[int, bytes]], venue: str, raw_symbol: str, model: Scorer | None = None, model_name: str = "",
+    told: Callable[[int], None] = lambda _: None,
+) -> Verdict:  # fmt: skip
     """Return the verdict on a capture's frames.
 
     Parameters

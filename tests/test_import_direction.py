@@ -27,6 +27,8 @@ MAY_IMPORT = {
     "warehouse/delta.py": {"warehouse", "pyarrow", "deltalake"},
     "warehouse/expectations.py": {"warehouse", "great_expectations", "duckdb"},
     "models": {"models", "warehouse.schema", "numba", "sklearn", "scipy"},
+    "models/plots.py": {"models", "matplotlib"},
+    "models/heatmap.py": {"models", "warehouse.schema", "matplotlib"},
     "models/booster.py": {"models", "lightgbm"},
     "models/search.py": {"models", "optuna"},
     "models/registry.py": {"models", "mlflow"},
@@ -35,7 +37,8 @@ MAY_IMPORT = {
     "cli.py": {"serving", "flows", "tasks", "warehouse", "models", "simulator", "prefect", "typer"},
 }
 FENCED = {name.split(".")[0] for names in MAY_IMPORT.values() for name in names} | {"ccxt", "redis", "fastapi"}
-FILES = [ROOT / "cli.py", *(p for top in ("flows", "tasks", "warehouse", "models", "serving", "simulator") for p in sorted((ROOT / top).rglob("*.py")))]
+TOPS = ("flows", "tasks", "warehouse", "models", "serving", "simulator")
+FILES = [ROOT / "cli.py", *(path for top in TOPS for path in sorted((ROOT / top).rglob("*.py")))]
 
 
 def _imported(path):

@@ -90,7 +90,9 @@ class Lake:
         """Raise LakeNotWritableError, with the folder, if the lake cannot be written."""
         self._layout.check_writable()
 
-    def replace(self, table: str, venue: str, symbol: str, day: str, rows: pa.Table, manifest: Mapping[str, Any]) -> int:
+    def replace(
+        self, table: str, venue: str, symbol: str, day: str, rows: pa.Table | Mapping[str, np.ndarray], manifest: Mapping[str, Any]
+    ) -> int:
         """Make `rows` the whole content of one partition and return the table's version.
 
         Readers see the partition as it was or as it is, nothing in between.  Doing it again
@@ -100,7 +102,7 @@ class Lake:
         ----------
         day : str
             YYYY-MM-DD; all rows must lie in it.
-        rows : pyarrow.Table
+        rows : pyarrow.Table or mapping of str to ndarray
             The table's columns, and further doubles if the table is open, in order of `seq`.
         manifest : mapping
             What the rows were made from, as JSON: code version, input version, counts.  Kept with
@@ -112,7 +114,7 @@ class Lake:
             If columns, types or days are not what the table declares.
         """
         self.check_writable()
-        rows = _checked(table, day, rows)
+        rows = _checked(table, day, rows if isinstance(rows, pa.Table) else pa.table(dict(rows)))
         text = json.dumps(dict(manifest), sort_keys=True)
         log = self._layout.log(table)
         for attempt in range(3):

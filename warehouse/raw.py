@@ -5,6 +5,7 @@ An empty frame stands for a lost connection.
 """
 
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 import zstandard
@@ -19,7 +20,7 @@ class RawWriter:
     def __init__(self, root: Path, venue: str, symbol: str):
         self._folder = root / "raw" / venue / symbol
         self._hour = -1
-        self._file = None
+        self._file: BinaryIO | None = None
         self._lines: list[bytes] = []
 
     def write(self, receive_ns: int, frame: bytes) -> None:

@@ -123,8 +123,8 @@ def _decimal(text: object) -> str:
 
 def _units(text: object, decimals: int, zero: bool = False) -> tuple[int, int]:
     # Price in units of 10**-decimals, and the decimals it needs when trailing zeros are gone.
-    _, digits, exponent = Decimal(_decimal(text)).as_tuple()
-    units = int("".join(map(str, digits)))
+    _, digits, power = Decimal(_decimal(text)).as_tuple()
+    units, exponent = int("".join(map(str, digits))), int(power)
     if units == 0 and zero:
         return 0, 0
     while units and units % 10 == 0:
