@@ -1,0 +1,107 @@
+import asyncio
+
+import numpy as np
+import pytest
+
+from models.registry import Registry
+from models.training import Choices
+from simulator.capture import frames
+from tasks.featurize import featurize
+from tasks.label import label
+from tasks.promote import promote
+from tasks.record import Recorder, record
+from tasks.train import examples_of, train_model
+from warehouse.lake import Lake
+
+VENUE, RAW, SYMBOL = "binance_usdm", "BTCUSDT", "BTC-USDT-PERP"
+SECOND = 1_000_000_000
+CHOICES = Choices(horizon_ns=SECOND, n_folds=4, embargo_ns=SECOND, n_trees=100)
+
+
+def _lake(root, hidden):
+    """A lake with ten minutes of a simulated market, features and labels."""
+
+    async def source():
+        for receive_ns, frame in frames(VENUE, RAW, 600.0, seed=4, hidden=hidden):
+            yield RAW, receive_ns, frame
+
+    lake = Lake(root)
+    asyncio.run(record(Recorder(lake, VENUE, "made"), source()))
+    for venue, symbol, day in lake.partitions("l2_snapshots"):
+        featurize(lake, venue, symbol, day)
+        label(lake, venue, symbol, day)
+    return lake
+
+
+@pytest.fixture(scope="module")
+def taught(tmp_path_factory):
+    """A lake with something to learn, its registry, and what was trained from it."""
+    root = tmp_path_factory.mktemp("taught")
+    lake = _lake(root, hidden=True)
+    registry = Registry(f"sqlite:///{root / 'models' / 'mlflow.db'}", root / "models" / "artifacts")
+    return lake, registry, train_model(lake, registry, VENUE, SYMBOL, CHOICES)
+
+
+@pytest.fixture(scope="module")
+def again(taught):
+    lake, registry, _ = taught
+    return train_model(lake, registry, VENUE, SYMBOL, CHOICES)
+
+
+def test_planted_signal_is_found(taught):
+    _, _, trained = taught
+    assert trained.result.auc.low > 0.52
+    assert trained.result.metrics["ic"] > 0.05
+
+
+def test_without_the_hidden_state_there_is_nothing_to_find(tmp_path):
+    lake = _lake(tmp_path, hidden=False)
+    registry = Registry(f"sqlite:///{tmp_path / 'models' / 'mlflow.db'}", tmp_path / "models" / "artifacts")
+    trained = train_model(lake, registry, VENUE, SYMBOL, CHOICES)
+    auc = trained.result.auc
+    assert auc.value == pytest.approx(0.5, abs=0.04)
+    assert not promote(registry, trained.version, trained.result, trained.examples).promote
+    assert registry.champion_version() is None
+
+
+def test_doubtful_and_cold_rows_are_flagged(taught):
+    lake, _, trained = taught
+    examples = examples_of(lake, VENUE, SYMBOL)
+    first_ns = examples.exchange_ns[0]
+    assert not examples.usable[examples.exchange_ns < first_ns + 29 * SECOND].any()
+    assert not examples.usable[examples.exchange_ns > examples.exchange_ns[-1] - SECOND // 2].any()
+    assert trained.result.lost["start"] > 0
+    assert trained.result.lost["start"] + examples.usable.sum() + trained.result.lost["no label"] == len(examples.exchange_ns)
+
+
+def test_a_version_names_its_data_and_trains_again_to_the_same(taught, again):
+    lake, registry, trained = taught
+    model = registry.load(trained.version)
+    assert model.tags["catalogue"]
+    assert model.tags["seed"] == "0"
+    assert int(model.tags["lake_features"]) == lake.version("features")
+    assert lake.pins()[f"model-{trained.version}"]["labels"] == lake.version("labels")
+    assert registry.load(again.version).text == model.text
+    assert again.result.metrics == trained.result.metrics
+
+
+def test_champion_serves_and_an_equal_one_does_not_replace_it(taught, again):
+    _, registry, trained = taught
+    decision = promote(registry, trained.version, trained.result, trained.examples)
+    assert decision.promote, decision.why
+    assert registry.champion().tags["why"] == decision.why
+    kept = promote(registry, again.version, again.result, again.examples)
+    assert not kept.promote
+    assert registry.champion_version() == trained.version
+    assert registry.load(again.version).tags["why"] == kept.why
+
+
+def test_labels_of_another_time_do_not_reach_into_rows(taught):
+    lake, _, _ = taught
+    whole = examples_of(lake, VENUE, SYMBOL)
+    middle = int(whole.exchange_ns[len(whole.exchange_ns) // 2])
+    part = examples_of(lake, VENUE, SYMBOL, end_ns=middle)
+    n = len(part.exchange_ns)
+    assert 0 < n < len(whole.exchange_ns)
+    assert np.array_equal(part.x, whole.x[:n], equal_nan=True)
+    assert np.array_equal(part.direction, whole.direction[:n])
