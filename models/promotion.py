@@ -33,7 +33,7 @@ class Rules:
     min_moved: int = 500
     min_auc_gain: float = 0.002  # over the baseline
     min_lead: float = 0.0  # over the champion
-    max_ece: float = 0.15  # minutes of data that trend are off by 0.1 without any fault
+    max_ece: float = 0.10  # mean distance of a probability from what came of it
     # While nothing serves, calibrated probabilities about as good as the baseline are better
     # than none; 0 or less asks of the first champion what is asked of all.
     max_first_loss: float = 0.03
