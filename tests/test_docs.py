@@ -53,14 +53,15 @@ def _generator():
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """A folder whose `data` is a lake of a minute: books, trades, a gap, features, labels, and predictions that are not sealed yet."""
+    """A folder whose `data` is a lake of two minutes: books, trades, a gap, features, labels, and predictions that are not sealed yet."""
     folder = tmp_path_factory.mktemp("docs")
     lake, adapter = Lake(folder / "data"), Binance("binance_usdm", "BTCUSDT")
     writer = lake.writer()
     writer.session(*STREAM, "docs")
     rows = {BOOK: ("l2_snapshots", adapter.row), TRADE: ("trades", adapter.trade), CHANGE: ("coverage_changes", adapter.change)}
-    for n, (receive_ns, frame) in enumerate(frames("binance_usdm", "BTCUSDT", 60.0, 3)):
-        for event in adapter.receive(b"" if n == 9000 else frame, receive_ns):
+    market = list(frames("binance_usdm", "BTCUSDT", 120.0, 3))
+    for n, (receive_ns, frame) in enumerate(market):
+        for event in adapter.receive(b"" if n == len(market) - 300 else frame, receive_ns):
             if event in rows:
                 table, row = rows[event]
                 writer.append(table, *STREAM, row)
