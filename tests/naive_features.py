@@ -257,6 +257,8 @@ def _vpin(past):
             if closes:
                 done.append(abs(signed) / bucket)
                 filled, signed, bucket = 0.0, 0.0, size
+                if left > 100 * bucket:  # more than is averaged: the rest of a huge trade decides all
+                    left = 51 * bucket + left % bucket
     return sum(done[-50:]) / 50 if len(done) >= 50 else NAN
 
 

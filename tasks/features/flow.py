@@ -158,7 +158,7 @@ def _fill_vpin(s, size, side):
             s["vpin_signed"] = 0.0
             bucket = s["vpin_bucket"] = s["vpin_next"]  # a bucket keeps the size it was opened with
             if left > 2 * VPIN_BUCKETS * bucket:  # one huge trade: all buckets that count are its own
-                left = VPIN_BUCKETS * bucket + left % bucket
+                left = (VPIN_BUCKETS + 1) * bucket + left % bucket
 
 
 @njit(cache=True)

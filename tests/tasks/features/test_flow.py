@@ -71,7 +71,7 @@ def test_whatever_comes_has_the_features_of_the_definitions(tables):
 
 
 @pytest.mark.slow
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=1000, deadline=None)
 @given(streams(events=50))
 def test_whatever_comes_has_the_features_of_the_definitions_at_length(tables):
     check_against_definitions(tables)
