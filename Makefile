@@ -23,8 +23,7 @@ check: $(READY)  ## style and types
 	$(RUN)/mypy
 
 bench: $(READY)  ## against peers, side by side; installs them apart on first use
-	$(RUN)/python bench/install.py
-	$(RUN)/python -m bench.run
+	$(RUN)/python bench/run.py
 
 up: $(READY)  ## Prefect, worker, deployments and MLflow until Ctrl-C
 	$(RUN)/tidebook up

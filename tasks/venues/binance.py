@@ -72,6 +72,7 @@ def contract_usd(venue: str, raw: str) -> float:
     return 100.0 if raw.upper().startswith("BTCUSD_") else 10.0
 
 
+_on_frame, _LAST_PLAIN = kernel.on_frame, kernel.QUOTED
 _PLAIN = ((), (BOOK,), (TRADE,), (QUOTE,))  # by code: nothing, one row or one quote, already numbered
 
 
@@ -112,7 +113,7 @@ class Binance:
         self._change_seq, self._unreadable_seq = base.get("coverage_changes", 0), base.get("unreadable", 0)
         self._first_event = base.get("event", 0)  # the opening change takes it
         self._book["event_seq"] = self._first_event + 1
-        self._since_ns, self._messages, self.state = since_ns, 0, START
+        self._since_ns, self._reread, self.state = since_ns, 0, START
         self.row, self.trade, self.quote = self._book["row"], self._book["trade"], self._book["quote"]
         self.change = np.zeros(1, CHANGE_ROW)
         self.unreadable: dict[str, object] = {}
@@ -125,7 +126,7 @@ class Binance:
         """Return how many frames came, and what became of them."""
         book, base = self._book[0], self._base
         return {
-            "messages": self._messages,
+            "messages": int(book["frames"]) - self._reread,
             "book_updates": int(book["seq"]) - base.get("l2_snapshots", 0),
             "trades": int(book["trade_seq"]) - base.get("trades", 0),
             "quotes": int(book["quotes"]),
@@ -144,9 +145,8 @@ class Binance:
 
     def receive(self, frame: bytes, receive_ns: int) -> Iterable[int]:
         """Return the events in one frame, oldest first; an empty frame says that the connection was lost."""
-        self._messages += 1
-        code = kernel.on_frame(frame, receive_ns, self._address)
-        if code <= kernel.QUOTED:
+        code = _on_frame(frame, receive_ns, self._address)
+        if code <= _LAST_PLAIN:
             return _PLAIN[code]
         return self._rare(code, frame, receive_ns)
 
@@ -219,7 +219,8 @@ class Binance:
                         raise UnreadableFrameError(f"prices that fit beside the book's, not of {finest} decimals", frame)
                     continue
             if kind < 0:
-                code = kernel.on_frame(frame, receive_ns, self._address)
+                self._reread += 1
+                code = _on_frame(frame, receive_ns, self._address)
             else:
                 code = kernel.on_levels(kind, receive_ns, book, self._far, units, sizes)
         return code
@@ -269,7 +270,8 @@ class Binance:
         self.needs_snapshot = False
         for frame, known_ns in waiting:
             stamp = max(receive_ns, known_ns)
-            yield from self._rare(kernel.on_frame(frame, stamp, self._address), frame, stamp)
+            self._reread += 1
+            yield from self._rare(_on_frame(frame, stamp, self._address), frame, stamp)
 
     def _gap(self, frame: bytes, receive_ns: int) -> Iterator[int]:
         was_live = self.is_live

@@ -177,6 +177,7 @@ def on_frame(frame, receive_ns, address):
     """Read one frame and fold it into the book at an address: the whole of the hot path before features."""
     book, far = at_address(address)
     state = book[0]
+    state["frames"] += 1
     msg = state["msg"]
     kind, end = sc.scan(frame, 0, state["decimals"], state["symbol"], msg)
     if kind == sc.UNUSUAL or end != len(frame):

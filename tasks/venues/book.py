@@ -51,6 +51,7 @@ BOOK = np.dtype(
         ("seq", "i8"),
         ("trade_seq", "i8"),
         ("event_seq", "i8"),
+        ("frames", "i8"),  # read, those that were read again included
         ("quotes", "i8"),
         ("begun", "i8"),  # the stream's opening change was told
         ("book_ns", "i8"),  # exchange time of the last book update
