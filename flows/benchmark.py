@@ -30,7 +30,7 @@ def benchmark(venue: str | None = None, symbol: str | None = None, days: float =
     """
     settings = Settings()
     lake, registry = Lake(settings.lake), registry_of(settings)
-    stream = stream_of(settings, lake, venue, symbol)
+    stream = stream_of(settings, lake.partitions("labels"), venue, symbol)
     if stream is None or registry.champion_version() is None:
         return Completed(name="NothingToJudge", message="no labels or no champion yet")
     recent = examples_of(lake, *stream, start_ns=time.time_ns() - int(days * DAY_NS))

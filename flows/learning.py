@@ -4,7 +4,6 @@ from flows.settings import Settings
 from models.registry import Registry
 from models.training import Choices
 from models.verdict import Costs
-from warehouse.lake import Lake
 
 
 def choices_of(settings: Settings) -> Choices:
@@ -30,9 +29,9 @@ def costs_of(settings: Settings) -> Costs:
     return Costs(settings.taker_fee_bps, settings.maker_fee_bps)
 
 
-def stream_of(settings: Settings, lake: Lake, venue: str | None, symbol: str | None) -> tuple[str, str] | None:
-    """Return the stream to learn from: the one asked for, else the first of TIDEBOOK_STREAMS, else any that has labels."""
-    labelled = {(at, name) for at, name, _ in lake.partitions("labels")}
+def stream_of(settings: Settings, partitions: list[tuple[str, str, str]], venue: str | None, symbol: str | None) -> tuple[str, str] | None:
+    """Return the stream to learn from, of those in `partitions`: the one asked for, else the first of TIDEBOOK_STREAMS, else any."""
+    labelled = {(at, name) for at, name, _ in partitions}
     configured = [(at, name) for at, names in settings.streams.items() for name in names]
     for candidate in (*configured, *sorted(labelled)):
         if candidate in labelled and venue in (None, candidate[0]) and symbol in (None, candidate[1]):

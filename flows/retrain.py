@@ -24,7 +24,7 @@ def retrain(venue: str | None = None, symbol: str | None = None) -> State:
     """
     settings = Settings()
     lake, registry = Lake(settings.lake), registry_of(settings)
-    stream = stream_of(settings, lake, venue, symbol)
+    stream = stream_of(settings, lake.partitions("labels"), venue, symbol)
     if stream is None:
         return Completed(name="NothingToLearn", message="no stream has labels yet; they come with the next refresh")
     try:
