@@ -12,13 +12,14 @@ from typing import Any
 from flows.settings import POOL
 
 BUSY = 503  # SQLite was locked: the server says so instead of waiting
+PATIENCE_S = 20.0  # on a busy machine SQLite keeps the server waiting for itself
 UNFINISHED = ["RUNNING", "PENDING", "CANCELLING"]
 
 
 class PrefectServer:
     """One server's address and what we say to it.  OSError where nobody answers."""
 
-    def __init__(self, url: str, timeout_s: float = 5.0):
+    def __init__(self, url: str, timeout_s: float = PATIENCE_S):
         self.api = f"{url}/api"
         self.timeout_s = timeout_s
 
