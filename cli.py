@@ -358,7 +358,7 @@ def up(lake: LakeRoot = None) -> None:
     from serving.up import up as start
 
     try:
-        raise typer.Exit(start(settings(lake), lambda line: console.print(line, highlight=False)))
+        raise typer.Exit(start(settings(lake), lambda line: console.print(line, highlight=False, soft_wrap=True)))
     except ServingError as error:
         raise fail(error) from None
 
