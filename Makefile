@@ -4,6 +4,7 @@ VENV := .venv
 RUN := $(VENV)/bin
 export NUMBA_CACHE_DIR ?= $(CURDIR)/.numba
 READY := $(VENV)/.ready
+SHARED := -n 2 --dist loadfile
 
 .PHONY: demo test fast slow check bench lock up clean
 
@@ -11,12 +12,11 @@ demo: $(READY)  ## the whole machine on a simulated venue: record, features, tra
 	$(RUN)/tidebook demo
 
 test: $(READY) check  ## every test, fast ones first
-	$(RUN)/python -m pytest -m "not slow and not prefect"
-	$(RUN)/python -m pytest -m "prefect and not slow"
-	$(RUN)/python -m pytest -m slow
+	$(RUN)/python -m pytest $(SHARED) -m "not slow and not prefect"
+	$(RUN)/python -m pytest $(SHARED) -m "prefect or slow"
 
-fast: $(READY)  ## the tests of a minute
-	$(RUN)/python -m pytest -m "not slow and not prefect"
+fast: $(READY)  ## the tests of a minute or two
+	$(RUN)/python -m pytest $(SHARED) -m "not slow and not prefect"
 
 check: $(READY)  ## style and types
 	$(RUN)/ruff check .
