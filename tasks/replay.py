@@ -80,7 +80,7 @@ def read_capture(paths: Sequence[Path], progress: Callable[[int], None] = lambda
         with raw:
             while True:
                 try:
-                    chunk = stream.read(_CHUNK)
+                    chunk = stream.read1(_CHUNK)  # what is there: a cut file must not take whole blocks with it
                 except (EOFError, OSError, zlib.error, zstandard.ZstdError) as error:
                     raise CaptureTruncatedError(path, lines, error) from error
                 at = raw.tell()

@@ -1,0 +1,162 @@
+"""The command line on bad input: one clear line, the right exit code, and what was acknowledged still there."""
+
+import gzip
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from cli import app
+from simulator import frames
+from warehouse.lake import Lake
+
+ROOT = Path(__file__).resolve().parents[1]
+VENUE, SYMBOL = "binance_usdm", "BTC-USDT-PERP"
+KEYS = {
+    "messages", "book_updates", "gaps", "crossed", "quote_checks", "quote_matches", "trades", "trade_id_gaps", "rows",
+    "parity_rows", "parity_mismatches", "unreadable",
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def lines():
+    return [b"%d %s" % event for event in frames(VENUE, "BTCUSDT", 20.0, seed=4)]
+
+
+@pytest.fixture
+def capture(tmp_path, lines):
+    path = tmp_path / "capture.txt"
+    path.write_bytes(b"\n".join(lines) + b"\n")
+    return path
+
+
+def run(*words, **kwargs):
+    result = CliRunner(**kwargs).invoke(app, [str(word) for word in words])
+    assert result.exception is None or isinstance(result.exception, SystemExit), result.exception
+    assert "Traceback" not in result.output
+    return result
+
+
+def books(lake):
+    return Lake(lake).rows("l2_snapshots", VENUE, SYMBOL)
+
+
+def test_replay_twice_adds_nothing(capture, tmp_path):
+    for _ in range(2):
+        assert run("replay", capture, "--venue", VENUE, "--lake", tmp_path / "lake", "--quiet").exit_code == 0
+    assert (books(tmp_path / "lake")["seq"] == range(books(tmp_path / "lake").size)).all()
+
+
+def test_truncated_gzip_is_told_and_the_lines_before_are_kept(tmp_path, lines):
+    path = tmp_path / "cut.gz"
+    packed = gzip.compress(b"\n".join(lines) + b"\n")
+    path.write_bytes(packed[: len(packed) * 3 // 4])
+    result = run("replay", path, "--venue", VENUE, "--lake", tmp_path / "lake", "--quiet")
+    assert result.exit_code == 3
+    assert "CaptureTruncatedError" in result.output
+    assert books(tmp_path / "lake").size > 50
+
+
+def test_lines_that_are_no_json_are_kept_and_counted(tmp_path, lines):
+    path = tmp_path / "bad.txt"
+    path.write_bytes(b"\n".join([*lines[:900], b"1767225600000000000 {no json", b"no stamp at all", *lines[900:]]))
+    assert run("replay", path, "--venue", VENUE, "--lake", tmp_path / "lake", "--quiet").exit_code == 0
+    kept = Lake(tmp_path / "lake").sql("SELECT frame FROM unreadable ORDER BY seq").to_pydict()["frame"]
+    assert kept == ["{no json", "no stamp at all"]
+    told = run("verify", path, "--venue", VENUE, "--json", "--quiet")
+    assert told.exit_code == 1
+    assert json.loads(told.stdout)["unreadable"] == 2
+
+
+@pytest.mark.parametrize("venue", ["binance_spot", "binance_coinm", "kraken"])
+def test_a_wrong_venue_is_named(capture, tmp_path, venue):
+    result = run("replay", capture, "--venue", venue, "--lake", tmp_path / "lake", "--quiet")
+    assert result.exit_code == 3
+    assert "expected" in result.output
+
+
+def test_a_capture_without_a_snapshot_says_what_is_missing(tmp_path, lines):
+    path = tmp_path / "headless.txt"
+    path.write_bytes(b"\n".join(line for line in lines if b"lastUpdateId" not in line))
+    result = run("replay", path, "--venue", VENUE, "--lake", tmp_path / "lake", "--quiet")
+    assert result.exit_code == 3
+    assert "NoSnapshotError" in result.output
+    assert books(tmp_path / "lake").size == 0
+
+
+def test_a_gap_in_the_middle_is_a_gap_in_coverage(tmp_path, lines):
+    path = tmp_path / "gap.txt"
+    path.write_bytes(b"\n".join([*lines[:1500], *lines[1700:]]))
+    run("replay", path, "--venue", VENUE, "--lake", tmp_path / "lake", "--quiet")
+    states = Lake(tmp_path / "lake").sql("SELECT state_name FROM coverage ORDER BY start_ns, end_ns").to_pydict()["state_name"]
+    assert "gap" in states
+    assert books(tmp_path / "lake").size > 20
+    told = run("verify", path, "--venue", VENUE, "--json", "--quiet")
+    assert told.exit_code == 1
+    assert json.loads(told.stdout)["gaps"] == 1
+
+
+def test_a_lake_that_cannot_be_written_is_named(capture, tmp_path):
+    (tmp_path / "file").touch()
+    result = run("replay", capture, "--venue", VENUE, "--lake", tmp_path / "file" / "lake", "--quiet")
+    assert result.exit_code == 3
+    assert "LakeNotWritableError" in result.output
+
+
+def test_a_missing_capture_is_named(tmp_path):
+    result = run("replay", tmp_path / "nothing.gz", "--venue", VENUE, "--lake", tmp_path / "lake")
+    assert result.exit_code == 3
+    assert "nothing.gz" in result.output
+
+
+def test_a_full_disk_keeps_what_was_acknowledged(tmp_path):
+    path = tmp_path / "long.txt"
+    path.write_bytes(b"".join(b"%d %s\n" % event for event in frames(VENUE, "BTCUSDT", 200.0, seed=4)))
+    limited = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (900_000, 900_000)); from cli import main; main()"
+    words = ["replay", str(path), "--venue", VENUE, "--lake", str(tmp_path / "lake"), "--quiet", "--speed", "40"]
+    full = subprocess.run(
+        [sys.executable, "-c", "import signal; signal.signal(signal.SIGXFSZ, signal.SIG_IGN); " + limited, *words],
+        cwd=ROOT, capture_output=True, text=True, timeout=200, env={**os.environ, "COLUMNS": "200"},
+    )  # fmt: skip
+    assert full.returncode == 3, full.stderr[-2000:]
+    assert "LakeFullError" in full.stderr
+    assert "Traceback" not in full.stderr
+    kept = books(tmp_path / "lake").copy()
+    assert (kept["seq"] == range(kept.size)).all()
+    assert run("replay", path, "--venue", VENUE, "--lake", tmp_path / "lake", "--quiet").exit_code == 0
+    assert books(tmp_path / "lake")[: kept.size].tobytes() == kept.tobytes()
+    assert books(tmp_path / "lake").size > 3000
+
+
+def test_verify_reports_its_keys(capture):
+    told = run("verify", capture, "--venue", VENUE, "--json", "--quiet")
+    assert told.exit_code == 0
+    found = json.loads(told.stdout)
+    assert found.keys() >= KEYS
+    assert found["quote_checks"] == found["quote_matches"] > 100
+    assert found["parity_rows"] == found["rows"] == found["book_updates"] > 100
+    assert found["parity_mismatches"] == found["gaps"] == found["crossed"] == 0
+
+
+def test_sql_speaks_table_json_and_csv(capture, tmp_path):
+    lake = tmp_path / "lake"
+    run("replay", capture, "--venue", VENUE, "--lake", lake, "--quiet")
+    query = "SELECT count(*) AS n FROM trades"
+    n = Lake(lake).sql(query).to_pydict()["n"][0]
+    assert json.loads(run("sql", query, "--lake", lake, "--format", "json").stdout) == [{"n": n}]
+    assert run("sql", query, "--lake", lake, "--format", "csv").stdout == f"n\n{n}\n"
+    assert str(n) in run("sql", query, "--lake", lake).stdout
+    wrong = run("sql", "SELECT nothing FROM nowhere", "--lake", lake)
+    assert wrong.exit_code == 3
+    assert "SqlError" in wrong.output
+    assert run("sql", query, "--lake", lake, "--format", "xml").exit_code == 2
+
+
+def test_scoring_without_a_champion_says_so(tmp_path):
+    result = run("score", "--lake", tmp_path / "lake", "--quiet")
+    assert result.exit_code == 3
+    assert "NoChampionError" in result.output
