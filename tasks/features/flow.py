@@ -68,6 +68,8 @@ def advance(s, books, trades, ns):
         while tail < s["book_head"] and books[tail & (books.size - 1)]["ns"] <= now - SPANS[k]:
             tail += 1
         s["book_tail"][k] = tail
+        if k == _MINUTE_SPAN:  # no feature sums trades over it
+            continue
         tail = s["trade_tail"][k]
         while tail < s["trade_head"] and trades[tail & mask]["ns"] <= now - SPANS[k]:
             tail += 1

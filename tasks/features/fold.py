@@ -11,7 +11,7 @@ from numba import njit
 from tasks.features.book import book_features
 from tasks.features.catalogue import NAMES
 from tasks.features.flow import advance, flow_features, oldest_trade, on_book, on_trade
-from tasks.features.state import BOOK_ENTRY, STATE, TRADE_ENTRY, new_ring, new_state, restart, wider_ring
+from tasks.features.state import BOOK_ENTRY, SPANS, STATE, TRADE_ENTRY, new_ring, new_state, restart, wider_ring
 from warehouse.schema import OK, row_dtype
 
 META = np.dtype([("exchange_ns", "i8"), ("receive_ns", "i8"), ("seq", "i8"), ("event_seq", "i8"), ("clean_ns", "i8"), ("doubt", "i8")])
@@ -99,6 +99,13 @@ def _live_change(state, row):
     restart(state[0], row[0]["state"], row[0]["exchange_ns"])
 
 
+def _room(entry: np.dtype, rows: np.ndarray) -> np.ndarray:
+    # A ring that will about hold the busiest 300 s; it grows where that was too little.
+    ns = rows["exchange_ns"][::256]
+    peak = int((np.arange(ns.size) - np.searchsorted(ns, ns - SPANS[-1])).max()) if ns.size else 0
+    return new_ring(entry, max(4096, 1 << (256 * (peak + 2)).bit_length()))
+
+
 class Features:
     """The features of one stream, folded event by event or day by day.
 
@@ -183,6 +190,8 @@ class Features:
             NaN during warm-up and on doubtful rows.
         """
         meta, out = np.zeros(books.size, META), np.empty((books.size, _WIDTH))
+        if not self.state[0]["book_head"] and not self.state[0]["trade_head"]:  # nothing to copy yet: make room at once
+            self._book_ring, self._trade_ring = _room(BOOK_ENTRY, books), _room(TRADE_ENTRY, trades)
         at = np.zeros(4, np.int64)
         while code := fold(self.state, self._book_ring, self._trade_ring, books, trades, changes, at, meta, out):
             self._make_room(code)
