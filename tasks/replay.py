@@ -16,7 +16,7 @@ from pathlib import Path
 
 import zstandard
 
-_CHUNK = 1 << 20
+_CHUNK, _PACKED = 1 << 20, 1 << 17
 _SYMBOL = re.compile(rb'"s":"([^"]{1,60})"')
 _LOOK_AHEAD = 5_000  # lines in which a symbol must turn up
 
@@ -41,14 +41,27 @@ class NoSymbolError(CaptureError):
         super().__init__(f"{path}: {wanted}, found none in {lines} lines; the first is {first[:80]!r}")
 
 
-def _open(path: Path) -> tuple[io.RawIOBase | io.BufferedIOBase, io.BufferedReader]:
-    raw = path.open("rb")
+def _unpacked(raw: io.BufferedReader) -> Iterator[bytes]:
+    # What can be unpacked is handed on before a cut is told: a read that waits for a whole
+    # megabyte would lose all it had, and zstd's own reader ends a torn frame without a word.
     magic = raw.peek(4)[:4]
     if magic[:2] == b"\x1f\x8b":
-        return gzip.GzipFile(fileobj=raw), raw  # type: ignore[return-value]
-    if magic == b"\x28\xb5\x2f\xfd":
-        return zstandard.ZstdDecompressor().stream_reader(raw, read_across_frames=True), raw
-    return raw, raw
+        unzipped = gzip.GzipFile(fileobj=raw)
+        while chunk := unzipped.read1(_CHUNK):
+            yield chunk
+    elif magic == b"\x28\xb5\x2f\xfd":
+        frame, is_torn = zstandard.ZstdDecompressor().decompressobj(), False
+        while packed := raw.read(_PACKED):
+            while packed:
+                yield frame.decompress(packed)
+                is_torn, packed = not frame.eof, frame.unused_data
+                if frame.eof:
+                    frame = zstandard.ZstdDecompressor().decompressobj()
+        if is_torn:
+            raise EOFError("the last zstd frame has no end")
+    else:
+        while chunk := raw.read(_CHUNK):
+            yield chunk
 
 
 def read_capture(paths: Sequence[Path], progress: Callable[[int], None] = lambda _: None) -> Iterator[tuple[int, bytes]]:
@@ -75,19 +88,20 @@ def read_capture(paths: Sequence[Path], progress: Callable[[int], None] = lambda
     for path in paths:
         if not path.is_file():
             raise CaptureError(f"{path}: no such capture")
-        stream, raw = _open(path)
+        chunk: bytes | None = b""
         rest, seen = b"", 0
-        with raw:
-            while True:
+        with path.open("rb") as raw:
+            chunks = _unpacked(raw)
+            while chunk is not None:
                 try:
-                    chunk = stream.read1(_CHUNK)  # what is there: a cut file must not take whole blocks with it
+                    chunk = next(chunks, None)
                 except (EOFError, OSError, zlib.error, zstandard.ZstdError) as error:
                     raise CaptureTruncatedError(path, lines, error) from error
                 at = raw.tell()
                 progress(at - seen)
                 seen = at
                 block = (rest + (chunk or b"")).split(b"\n")
-                rest = block.pop() if chunk else b""
+                rest = block.pop() if chunk is not None else b""
                 for line in block:
                     head, space, frame = line.partition(b" ")
                     if space and head.isdigit() and len(head) < 20:
@@ -98,8 +112,6 @@ def read_capture(paths: Sequence[Path], progress: Callable[[int], None] = lambda
                         continue
                     lines += 1
                     yield stamp, frame
-                if not chunk:
-                    break
 
 
 def session_of(paths: Sequence[Path]) -> tuple[str, str]:
