@@ -16,6 +16,14 @@ LEVELS = 20  # book levels a side in `l2_snapshots`
 STATES = ("ok", "start", "gap", "stale", "crossed", "resync")
 OK, START, GAP, STALE, CROSSED, RESYNC = range(6)
 
+# What was found wrong with rows that looked right when they were written.
+FINDINGS = ("suspect", "witness", "quarantined", "queue_full", "clock_jump", "stall", "reconnect", "refused")
+SUSPECT, WITNESS, QUARANTINED, QUEUE_FULL, CLOCK_JUMP, STALL, RECONNECT, REFUSED = range(8)
+
+# What a detector says.
+SIGNALS = ("drift", "burst", "regime_change", "arbitrage", "funding_divergence")
+DRIFT, BURST, REGIME_CHANGE, ARBITRAGE, FUNDING_DIVERGENCE = range(5)
+
 
 @dataclass(frozen=True)
 class Column:
@@ -43,7 +51,7 @@ class Table:
 
 
 PARTITION = (
-    Column("venue", "str", "", "where it was traded: binance_spot, binance_usdm, binance_coinm"),
+    Column("venue", "str", "", "where it was traded, such as binance_usdm; tasks.venues.directory names them all"),
     Column("symbol", "str", "", "our name of the instrument: BTC-USDT, BTC-USDT-PERP, BTC-USD-PERP"),
     Column("day", "str", "UTC", "day of exchange_ns, YYYY-MM-DD"),
 )
@@ -148,6 +156,151 @@ TABLES = {
                 Column("model_version", "i8", "", "version in the registry"),
                 Column("latency_ns", "i8", "ns", "socket read to score on our clock; 0 in a replay"),
                 _DOUBT,
+            ),
+        ),
+        Table(
+            "stream_minutes",
+            "What came over a stream in one minute of our clock, and how late.",
+            (
+                _EXCHANGE,
+                _RECEIVE,
+                _SEQ,
+                *(
+                    Column(name, "i8", "", meaning)
+                    for name, meaning in (
+                        ("messages", "frames read"),
+                        ("books", "book rows"),
+                        ("trades", "trade rows"),
+                        ("gaps", "losses that the venue's numbers showed"),
+                        ("resyncs", "books made whole again"),
+                        ("reconnects", "connections opened anew"),
+                        ("checksum_failures", "books whose checksum was not the venue's"),
+                        ("unreadable", "frames that no decoder could read"),
+                        ("suspects", "books that a second witness contradicted"),
+                        ("queue_full", "times that reading waited because rows waited"),
+                    )
+                ),
+                *(
+                    Column(name, "f8", unit, meaning)
+                    for name, unit, meaning in (
+                        ("latency_p50_ms", "ms", "receive less exchange time, median; the clocks' offset is in it"),
+                        ("latency_p95_ms", "ms", "the same, 95th percentile"),
+                        ("latency_p99_ms", "ms", "the same, 99th percentile"),
+                        ("offset_ms", "ms", "how far our clock is behind the venue's: least latency seen, against the transit assumed"),
+                        ("drift_ppm", "ppm", "change of the offset over time"),
+                    )
+                ),
+            ),
+        ),
+        Table(
+            "findings",
+            "Stretches that turned out doubtful after they were written; training leaves their rows out.",
+            (
+                _EXCHANGE,
+                _RECEIVE,
+                _SEQ,
+                Column("end_ns", "i8", "ns", "end of the stretch that begins at exchange_ns, on the venue's clock"),
+                Column("kind", "i8", "finding", "code in FINDINGS"),
+                Column("expected", "f8", "", "number that should have been: the witness's price, the rows of a partition"),
+                Column("received", "f8", "", "number that was"),
+                Column("detail", "str", "", "what was compared, and what to do"),
+            ),
+        ),
+        Table(
+            "instruments",
+            "What a venue says of an instrument; a row whenever it changes.",
+            (
+                _EXCHANGE,
+                _RECEIVE,
+                _SEQ,
+                Column("tick", "f8", "price", "step of the price"),
+                Column("lot", "f8", "base", "step of the size"),
+                Column("contract_usd", "f8", "quote", "quote units a contract of an inverse instrument, else 0"),
+                Column("contract_base", "f8", "base", "base units a contract of a linear instrument, else 1"),
+            ),
+        ),
+        Table(
+            "ohlcv",
+            "Candles that the venue itself serves over REST.",
+            (
+                _EXCHANGE,
+                _RECEIVE,
+                _SEQ,
+                Column("span_s", "i8", "s", "length of the candle, which opens at exchange_ns"),
+                *(Column(name, "f8", "price", f"{name} of trades") for name in ("open", "high", "low", "close")),
+                Column("volume", "f8", "base", "traded"),
+            ),
+        ),
+        Table(
+            "funding_rates",
+            "Funding of perpetuals, as paid.",
+            (_EXCHANGE, _RECEIVE, _SEQ, Column("funding_rate", "f8", "", "share of the notional that longs pay shorts")),
+        ),
+        Table(
+            "open_interest",
+            "Contracts outstanding.",
+            (
+                _EXCHANGE,
+                _RECEIVE,
+                _SEQ,
+                Column("amount", "f8", "base", "open interest in base units, NaN where only the value is told"),
+                Column("value", "f8", "quote", "open interest in quote units, NaN where only the amount is told"),
+            ),
+        ),
+        Table(
+            "consolidated",
+            "All venues of one base asset side by side; venue `all`, symbol the base asset.",
+            (
+                _EXCHANGE,
+                _RECEIVE,
+                _SEQ,
+                Column("num_venues", "i8", "", "venues with a book no older than 2 s"),
+                Column("late_ms", "f8", "ms", "age of the oldest book that was used"),
+                Column("avg_price", "f8", "price", "mean of the mids"),
+                Column("price_divergence", "f8", "price", "standard deviation of the mids"),
+                Column("funding_delta", "f8", "", "highest less lowest funding rate of perpetuals, NaN without two"),
+                Column("best_bid", "f8", "price", "best bid over venues"),
+                Column("best_ask", "f8", "price", "best ask over venues"),
+                Column("best_bid_venue", "i8", "", "place of its venue in tasks.venues.directory.VENUES"),
+                Column("best_ask_venue", "i8", "", "place of its venue in tasks.venues.directory.VENUES"),
+                Column("arb_bps", "f8", "bps", "best bid over best ask net of both taker fees, floored at 0"),
+            ),
+            open_kind="f8",
+        ),
+        Table(
+            "bars",
+            "Bars of the mid and of trades, with the features that are made of bars.",
+            (
+                _EXCHANGE,
+                _RECEIVE,
+                _SEQ,
+                _EVENT,
+                Column("span_s", "i8", "s", "length of the bar, which closed at exchange_ns"),
+                *(Column(name, "f8", "price", f"{name} of the mid") for name in ("open", "high", "low", "close")),
+                Column("volume", "f8", "base", "traded"),
+                Column("buy_volume", "f8", "base", "traded by buying takers"),
+                Column("trade_count", "i8", "", "trades"),
+                Column("vwap", "f8", "price", "volume-weighted price, NaN without a trade"),
+                _DOUBT,
+            ),
+            open_kind="f8",
+        ),
+        Table(
+            "signals",
+            "What the detectors said.",
+            (
+                _EXCHANGE,
+                _RECEIVE,
+                _SEQ,
+                _EVENT,
+                Column("kind", "i8", "signal", "code in SIGNALS"),
+                Column("side", "i8", "", "+1 up, -1 down, 0 neither"),
+                Column("score", "f8", "", "of the ensemble, or of the one detector"),
+                Column("threshold", "f8", "", "that it passed"),
+                *(
+                    Column(name, "f8", "", f"{name}'s value at that moment")
+                    for name in ("cusum", "burst", "bocpd", "spectral_residual", "arb_bps", "funding_delta")
+                ),
             ),
         ),
         Table(

@@ -26,6 +26,7 @@ from tasks.venues.book import new_book, wider
 from tasks.venues.errors import UnknownVenueError, UnreadableFrameError, WidePriceError, WrongVenueError
 from tasks.venues.events import BOOK, CHANGE, CHANGE_ROW, QUOTE, TRADE, UNREADABLE
 from tasks.venues.json_frame import read_json
+from tasks.venues.ladder import Instrument
 from warehouse.schema import CROSSED, GAP, OK, RESYNC, STALE, START
 
 VENUES = ("binance_spot", "binance_usdm", "binance_coinm")
@@ -304,9 +305,17 @@ class Binance:
     def _keep(self, error: UnreadableFrameError, receive_ns: int) -> Iterator[int]:
         self._rare_counts["unreadable"] += 1
         self.unreadable = {
-            "receive_ns": receive_ns, "seq": self._unreadable_seq, "event_seq": int(self._book["event_seq"][0]),
-            "reason": error.expected, "frame": error.frame.decode("utf-8", "backslashreplace"),
+            "receive_ns": receive_ns,
+            "seq": self._unreadable_seq,
+            "event_seq": int(self._book["event_seq"][0]),
+            "reason": error.expected,
+            "frame": error.frame.decode("utf-8", "backslashreplace"),
         }
         self._unreadable_seq += 1
         self._book["event_seq"] += 1
         yield UNREADABLE
+
+
+def adapter(venue: str, raw_symbol: str, base: Mapping[str, int], since_ns: int, stale_s: float, instrument: Instrument | None) -> Binance:
+    """Return the stream of one instrument; contract sizes are the venue's published ones."""
+    return Binance(venue, raw_symbol, base, since_ns, stale_s)

@@ -301,6 +301,32 @@ def apply_levels(book, far, side, units, sizes, n):
 
 
 @njit(cache=True)
+def drop_behind(book, far, side, depth):
+    """Forget the levels of a side behind its best `depth`."""
+    slot = book["best"][side]
+    k = 0
+    while slot >= 0 and k < depth:
+        slot = _next_below(book["bits"][side], slot - 1)
+        k += 1
+    while slot >= 0:
+        below = _next_below(book["bits"][side], slot - 1)
+        _dense_drop(book, side, slot)
+        slot = below
+    left = depth - k
+    if book["n_far"][side] > left:
+        ticks = np.empty(max(left, 1), np.int64)
+        last = ticks[_far_top(far, side, ticks, left) - 1] if left else -NONE
+        gone = np.empty(book["n_far"][side], np.int64)
+        n = 0
+        for i in range(far.size):
+            if far[i]["used"] and (far[i]["key"] & 1) == side and (far[i]["key"] >> 1) < last:
+                gone[n] = far[i]["key"] >> 1
+                n += 1
+        for i in range(n):
+            _far_drop(book, far, side, gone[i])
+
+
+@njit(cache=True)
 def largest_units(book, far):
     """Return the highest price the book holds, in its units."""
     most = 0

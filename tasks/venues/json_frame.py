@@ -81,11 +81,11 @@ def _read(data: dict, book: np.ndarray, wrapped: bool) -> tuple[int, np.ndarray,
             raise TypeError("m")
         msg["maker"], msg["off_book"] = data["m"], data.get("X", "MARKET") != "MARKET"
         finest = _price(msg, 0, data["p"], decimals)
-        msg["size"][0, 0] = _size(data["q"])
+        msg["size"][0, 0] = size_of(data["q"])
         return kind, *empty, finest
     msg["last_id"] = _whole(data["u"])
     finest = max(_price(msg, 0, data["b"], decimals, zero=True), _price(msg, 1, data["a"], decimals, zero=True))
-    msg["size"][0] = _size(data["B"]), _size(data["A"])
+    msg["size"][0] = size_of(data["B"]), size_of(data["A"])
     return kind, *empty, finest
 
 
@@ -121,8 +121,23 @@ def _decimal(text: object) -> str:
     return text
 
 
-def _units(text: object, decimals: int, zero: bool = False) -> tuple[int, int]:
-    # Price in units of 10**-decimals, and the decimals it needs when trailing zeros are gone.
+def price_units(text: object, decimals: int, zero: bool = False) -> tuple[int, int]:
+    """Return a price in units of 10**-decimals, and the decimals it needs when trailing zeros are gone.
+
+    Where it needs more than it was given, the units are of what it needs.
+
+    Raises
+    ------
+    ValueError
+        No plain decimal, or zero where `zero` does not allow it.
+    OverflowError
+        Longer than a float is exact.
+
+    Examples
+    --------
+    >>> price_units("61837.6300", 4)
+    (618376300, 2)
+    """
     _, digits, power = Decimal(_decimal(text)).as_tuple()
     units, exponent = int("".join(map(str, digits))), int(power)
     if units == 0 and zero:
@@ -140,12 +155,13 @@ def _units(text: object, decimals: int, zero: bool = False) -> tuple[int, int]:
 
 
 def _price(msg: np.ndarray, slot: int, text: object, decimals: int, zero: bool = False) -> int:
-    units, needed = _units(text, decimals, zero)
+    units, needed = price_units(text, decimals, zero)
     msg["units"][0, slot] = units
     return needed
 
 
-def _size(text: object) -> float:
+def size_of(text: object) -> float:
+    """Return a size, not negative; raises ValueError for anything but a plain decimal."""
     size = float(_decimal(text))
     if size == float("inf"):
         raise ValueError(f"size {text!r}")
@@ -162,7 +178,7 @@ def _levels(bids: object, asks: object, msg: np.ndarray, decimals: int) -> tuple
         for i, level in enumerate(levels):
             if not isinstance(level, list) or len(level) < 2:
                 raise TypeError("a level must be a list of price and size")
-            units[side, i], needed = _units(level[0], decimals)
-            sizes[side, i] = _size(level[1])
+            units[side, i], needed = price_units(level[0], decimals)
+            sizes[side, i] = size_of(level[1])
             finest = max(finest, needed)
     return units, sizes, finest

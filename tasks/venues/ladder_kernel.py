@@ -1,0 +1,130 @@
+"""The ladder's numbers as compiled code: levels in, a numbered row out."""
+
+from numba import njit
+
+from tasks.venues import scan as sc
+from tasks.venues.binance_kernel import CROSSING, JOINED, ROOM, STALLED, add_decimals, drop_decimals, lose, number_book
+from tasks.venues.book import apply_levels, clear, drop_behind, is_crossed, load, needs_room, off_tick, read_out, retick
+from warehouse.schema import CROSSED, OK
+
+__all__ = [
+    "CROSSING",
+    "JOINED",
+    "ROOM",
+    "STALLED",
+    "add_decimals",
+    "cut",
+    "drop_decimals",
+    "lose",
+    "number_book",
+    "parse",
+    "peek",
+    "publish",
+]
+UNUSUAL = -1
+
+
+@njit(cache=True)
+def parse(text, n, decimals, units, sizes):
+    """Read n pairs `price,size`, commas between, a NUL behind; return the decimals needed, or -1.
+
+    Where more decimals are needed than given, the units are not to be used.
+    """
+    i, finest = 0, decimals
+    for k in range(n):
+        end, mantissa, places = sc.decimal(text, i)
+        if end < 0 or mantissa == 0 or text[end] != 44:
+            return UNUSUAL
+        while places > decimals and mantissa % 10 == 0:
+            mantissa //= 10
+            places -= 1
+        if places > finest:
+            finest = places
+        for _ in range(decimals - places):
+            mantissa *= 10
+            if mantissa >= sc.EXACT:
+                return UNUSUAL
+        if mantissa >= sc.EXACT:
+            return UNUSUAL
+        units[k] = mantissa
+        end, mantissa, places = sc.decimal(text, end + 1)
+        if end < 0 or mantissa >= sc.EXACT or text[end] != (44 if k < n - 1 else 0):
+            return UNUSUAL
+        sizes[k] = mantissa / sc.POW10[places]
+        i = end + 1
+    return finest
+
+
+@njit(cache=True)
+def replace(book, far, units, sizes, n_bids, n_asks):
+    """Make the levels the whole book: bids first in the arrays, asks behind them."""
+    b = book[0]
+    n = n_bids + n_asks
+    clear(b, far)
+    if needs_room(b, far, n):
+        return ROOM
+    tick = off_tick(b, units, n)
+    if tick:
+        retick(b, far, tick)
+    load(b, far, 0, units[:n_bids], sizes[:n_bids], n_bids)
+    load(b, far, 1, units[n_bids:n], sizes[n_bids:n], n_asks)
+    b["synced"] = max(b["synced"], 1)
+    return OK
+
+
+@njit(cache=True)
+def update(book, far, units, sizes, n_bids, n_asks):
+    """Set the sizes of levels."""
+    b = book[0]
+    n = n_bids + n_asks
+    if needs_room(b, far, n):
+        return ROOM
+    tick = off_tick(b, units, n)
+    if tick:
+        retick(b, far, tick)
+    apply_levels(b, far, 0, units[:n_bids], sizes[:n_bids], n_bids)
+    apply_levels(b, far, 1, units[n_bids:n], sizes[n_bids:n], n_asks)
+    return OK
+
+
+@njit(cache=True)
+def cut(book, far, depth):
+    """Forget what lies behind the best `depth` levels of a side."""
+    for side in range(2):
+        if book[0]["n"][side] + book[0]["n_far"][side] > depth:
+            drop_behind(book[0], far, side, depth)
+
+
+@njit(cache=True)
+def peek(book, far):
+    """Read the best levels out without numbering them."""
+    read_out(book[0], far)
+
+
+@njit(cache=True)
+def publish(book, far, exchange_ns, receive_ns, update_id):
+    """Read the book out; number the row, unless the stream turned: then return why, as bits."""
+    b = book[0]
+    turn = 0
+    if b["synced"] == 1:
+        turn |= JOINED
+    elif exchange_ns - b["book_ns"] > b["stale_ns"]:
+        turn |= STALLED
+    b["before_ns"] = b["book_ns"]
+    b["synced"] = 2
+    b["last_id"] = update_id
+    if exchange_ns > b["book_ns"]:
+        b["book_ns"] = exchange_ns
+    row = b["row"]
+    row["exchange_ns"] = exchange_ns
+    row["receive_ns"] = receive_ns
+    row["update_id"] = update_id
+    read_out(b, far)
+    crossed = is_crossed(b)
+    row["doubt"] = CROSSED if crossed else OK
+    if crossed != (b["crossed"] == 1):
+        b["crossed"] = 1 - b["crossed"]
+        turn |= CROSSING
+    if turn == 0:
+        number_book(book)
+    return turn
