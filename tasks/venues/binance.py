@@ -22,6 +22,7 @@ from types import MappingProxyType
 import numpy as np
 
 from tasks.venues import binance_kernel as kernel
+from tasks.venues.binance_wire import BinanceWire
 from tasks.venues.book import new_book, wider
 from tasks.venues.errors import UnknownVenueError, UnreadableFrameError, WidePriceError, WrongVenueError
 from tasks.venues.events import BOOK, CHANGE, CHANGE_ROW, QUOTE, TRADE, UNREADABLE
@@ -143,6 +144,10 @@ class Binance:
     def buffered(self) -> int:
         """Return how many depth events wait for a snapshot."""
         return len(self._buffer)
+
+    def use_contract(self, quote_units: float) -> None:
+        """Count a contract of an inverse instrument as so many quote units, from the next frame on."""
+        self._book["contract_usd"] = quote_units
 
     def receive(self, frame: bytes, receive_ns: int) -> Iterable[int]:
         """Return the events in one frame, oldest first; an empty frame says that the connection was lost."""
@@ -317,5 +322,13 @@ class Binance:
 
 
 def adapter(venue: str, raw_symbol: str, base: Mapping[str, int], since_ns: int, stale_s: float, instrument: Instrument | None) -> Binance:
-    """Return the stream of one instrument; contract sizes are the venue's published ones."""
-    return Binance(venue, raw_symbol, base, since_ns, stale_s)
+    """Return the stream of one instrument; contract sizes are the published ones unless the venue has told others."""
+    made = Binance(venue, raw_symbol, base, since_ns, stale_s)
+    if instrument is not None and instrument.contract_usd:
+        made.use_contract(instrument.contract_usd)
+    return made
+
+
+def wire(venue: str) -> BinanceWire:
+    """Return what the shell of sockets must know of one of the three markets."""
+    return BinanceWire(venue)
