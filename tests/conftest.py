@@ -22,6 +22,13 @@ sys.exit(up(Settings(), say=lambda line: print(line, flush=True)))
 FINAL = ("COMPLETED", "FAILED", "CRASHED", "CANCELLED")
 
 
+def pytest_collection_modifyitems(items):
+    """Keep the tests of a file on one worker, and all that start Prefect servers on one: two sets of servers starve each other."""
+    for item in items:
+        group = "prefect" if item.get_closest_marker("prefect") else item.path.name
+        item.add_marker(pytest.mark.xdist_group(group))
+
+
 def free_port():
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
