@@ -13,8 +13,8 @@ from flows.settings import LOOPBACK, Settings
 from flows.standing import drained, until_told
 from tasks import monitor, notify
 from tasks.record import Recorder, Totals, record
-from tasks.stream import ENDPOINTS, Endpoints, stream
-from tasks.venues.binance import raw_symbol
+from tasks.stream import Endpoints, endpoints, stream
+from tasks.venues.directory import raw_symbol
 from warehouse.lake import Lake
 
 PATIENCE_S = 20.0  # for a run that was closed and is about to let go
@@ -58,7 +58,7 @@ async def recording(
 
 def _endpoints(settings: Settings, venue: str) -> Endpoints:
     if not settings.simulator_port:
-        return ENDPOINTS[venue]
+        return endpoints(venue)
     address = f"{LOOPBACK}:{settings.simulator_port + list(settings.streams).index(venue)}"
     return Endpoints(f"ws://{address}", f"http://{address}")
 

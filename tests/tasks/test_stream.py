@@ -2,15 +2,18 @@ import asyncio
 import json
 import logging
 import time
+from dataclasses import replace
 
 import pytest
 
 from simulator import frames
 from simulator.server import serve
-from tasks.stream import ENDPOINTS, Endpoints, Patience, SnapshotRefusedError, stream
+from tasks.stream import Endpoints, Patience, SnapshotRefusedError, endpoints, stream
+from tasks.venues import directory
 from tasks.venues.binance import Binance
+from tasks.venues.binance_wire import BinanceWire
 
-QUICK = Patience(first_retry_s=0.02, last_retry_s=0.1, silence_s=0.6, snapshot_s=0.1, timeout_s=2.0)
+QUICK = Patience(first_retry_s=0.02, last_retry_s=0.1, silence_s=0.6, stall_s=0.5, snapshot_s=0.1, timeout_s=2.0, overlap_s=0.2)
 SYMBOL = {"binance_spot": "BTCUSDT", "binance_usdm": "BTCUSDT", "binance_coinm": "BTCUSD_PERP"}
 
 
@@ -39,7 +42,10 @@ async def follow(endpoints, venue, until, patience=QUICK, **options):
     def wants():
         return [SYMBOL[venue]] if reader.needs_snapshot else []
 
-    async for symbol, receive_ns, frame in stream(venue, [SYMBOL[venue]], endpoints, wants, stop, patience=patience, **options):
+    rules = replace(directory.wire(venue).rules, connects_s=50.0)
+    async for symbol, receive_ns, frame in stream(
+        venue, [SYMBOL[venue]], endpoints, wants, stop, **{"patience": patience, "rules": rules} | options
+    ):
         assert symbol == SYMBOL[venue]
         taken.append((receive_ns, frame))
         for _ in reader.receive(frame, receive_ns):
@@ -149,7 +155,7 @@ def test_usdm_feeds_go_to_the_route_that_delivers_them():
             seen.update(feed for feed in (b"@depth", b"@aggTrade", b"@bookTicker") if feed in name)
             return len(seen) == 3
 
-        await follow(endpoints, "binance_usdm", until, feeds=("depth", "bookTicker", "aggTrade"))
+        await follow(endpoints, "binance_usdm", until, wire=BinanceWire("binance_usdm", ("depth", "bookTicker", "aggTrade")))
         assert server.accepted == 2
 
     run(body)
@@ -158,9 +164,14 @@ def test_usdm_feeds_go_to_the_route_that_delivers_them():
 def test_stream_that_is_acknowledged_and_silent_is_told(caplog):
     async def body(server, endpoints):
         began = time.monotonic()
-        await follow(endpoints, "binance_usdm", lambda *_: time.monotonic() - began > 1.2, feeds=("depth", "trade", "rpiDepth"))
+        await follow(
+            endpoints,
+            "binance_usdm",
+            lambda *_: time.monotonic() - began > 1.2,
+            wire=BinanceWire("binance_usdm", ("depth", "trade", "rpiDepth")),
+        )
 
-    with caplog.at_level(logging.WARNING, logger="tasks.stream"):
+    with caplog.at_level(logging.WARNING, logger="tasks.feed"):
         run(body)
     assert any("silent" in message or "nothing came" in message for message in caplog.messages)
     assert any("rpiDepth" in message for message in caplog.messages)
@@ -170,7 +181,9 @@ def test_slow_reader_holds_the_socket_back_and_loses_nothing():
     async def body(server, endpoints):
         ids, stop = [], asyncio.Event()
         small = Patience(silence_s=0.3, queue=50)
-        async for _, _, frame in stream("binance_usdm", ["BTCUSDT"], endpoints, list, stop, feeds=("trade",), patience=small):
+        async for _, _, frame in stream(
+            "binance_usdm", ["BTCUSDT"], endpoints, list, stop, wire=BinanceWire("binance_usdm", ("trade",)), patience=small
+        ):
             assert frame, "the connection was lost"
             ids.append(json.loads(frame)["data"]["t"])
             if len(ids) == 100:
@@ -236,4 +249,5 @@ def test_server_that_is_not_there_yet_is_waited_for():
 
 
 def test_real_venues_are_the_default():
-    assert all(place.ws_url.startswith("wss://") and place.rest_url.startswith("https://") for place in ENDPOINTS.values())
+    places = [endpoints(venue) for venue in SYMBOL]
+    assert all(place.ws_url.startswith("wss://") and place.rest_url.startswith("https://") for place in places)

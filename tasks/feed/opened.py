@@ -1,0 +1,232 @@
+"""One connection to a venue while it is open: read, subscribed, pinged and watched."""
+
+import asyncio
+import logging
+import time
+from collections import deque
+from collections.abc import Callable, Hashable, Mapping
+from contextlib import suppress
+from typing import Any
+
+from websockets.asyncio.client import ClientConnection
+from websockets.exceptions import WebSocketException
+
+from tasks.feed.terms import Inbox, Note, Patience, Told
+from tasks.venues.wire import Alone, Line, Rules, Wire
+from warehouse.schema import QUEUE_FULL, REFUSED, STALL
+
+logger = logging.getLogger(__name__)
+_LAST_TRIES_S = 600.0  # longest wait before a refused subscription is tried again
+Aside = Callable[[str, int, bytes], bool]
+
+
+class Pacer:
+    """So many a second, evenly, for everybody who asks the same pacer."""
+
+    def __init__(self, a_second: float):
+        self._gap_s = 1.0 / a_second if a_second > 0 else 0.0
+        self._next_s = 0.0
+
+    async def turn(self) -> None:
+        """Wait for one's turn."""
+        now_s = time.monotonic()
+        at_s = max(now_s, self._next_s)
+        self._next_s = at_s + self._gap_s
+        if at_s > now_s:
+            await asyncio.sleep(at_s - now_s)
+
+
+class Opened:
+    """One connection while it is open, and what was heard over it."""
+
+    def __init__(self, line: Line, wire: Wire, rules: Rules, patience: Patience, inbox: Inbox, told: Told, socket: ClientConnection):
+        self.line, self.rules, self.patience, self.socket = line, rules, patience, socket
+        self.symbols = tuple(line.symbols)
+        self._inbox, self._told, self._wire = inbox, told, wire
+        self.reader = wire.connection(line)
+        self.mark: Callable[[bytes], bytes] = getattr(self.reader, "mark", bytes)
+        self.name_of, self.owner = _quick(self.reader, self.symbols)
+        self.last: dict[Hashable, int] = {}  # stream to the stamp of its newest frame
+        self.plain = True  # whether frames go straight on: no other connection is heard beside this one
+        self.aside: Aside | None = None  # takes a frame and returns whether that was all
+        self.noted: set[int] | None = None  # marks of the frames handed on
+        self.heard_ns, self.is_blocked, self.is_closing = time.time_ns(), False, False
+        self.unacked = set(line.keys) if line.sends else set()
+        self._outbox: deque[bytes] = deque(line.sends)
+        self._out, self.opened_s = asyncio.Event(), time.monotonic()
+        self._again_s: dict[str, tuple[float, float]] = {}  # key to when to subscribe anew, and the wait after that
+        self.turned = asyncio.Event()  # asked to be replaced
+        self._jobs = [asyncio.create_task(job()) for job in (self._read, self._talk, self._watch)]
+
+    async def ended(self) -> None:
+        """Return when the connection is no more, with the reason logged."""
+        await asyncio.wait(self._jobs, return_when=asyncio.FIRST_COMPLETED)
+        for job in self._jobs:
+            error = job.exception() if job.done() and not job.cancelled() else None
+            if isinstance(error, (OSError, WebSocketException, TimeoutError)):
+                logger.warning("connection lost: %s: %s", self.line.url[:120], error or type(error).__name__)
+            elif error is not None:
+                raise error
+
+    async def stop(self) -> None:
+        """Read no more."""
+        for job in self._jobs:
+            job.cancel()
+        await asyncio.gather(*self._jobs, return_exceptions=True)
+
+    async def close(self) -> None:
+        """Stop reading at once and close the socket."""
+        await self.stop()
+        await self.socket.close()
+
+    def send(self, messages: tuple[bytes, ...]) -> None:
+        """Send these as soon as the venue's pace allows."""
+        self._outbox.extend(messages)
+        self._out.set()
+
+    # -- jobs -----------------------------------------------------------------------------
+
+    async def _read(self) -> None:
+        receive, now_ns, inbox, last = self.socket.recv, time.time_ns, self._inbox, self.last
+        name_of, owner, items, limit = self.name_of, self.owner.get, inbox.items, inbox.limit
+        while True:
+            frame = await receive(decode=False)
+            self.heard_ns = stamp = now_ns()
+            name = name_of(frame)
+            symbol = owner(name)
+            if symbol is None:
+                await self._control(frame, stamp)
+                continue
+            last[name] = stamp
+            if self.plain and len(items) < limit:
+                inbox.put_nowait((symbol, stamp, frame))
+            else:
+                await self._deliver(symbol, stamp, frame)
+
+    async def _control(self, frame: bytes, stamp: int) -> None:
+        heard = self.reader.receive(frame)
+        for symbol, part in heard.frames:
+            if part:
+                self.last[symbol] = stamp
+            await self._deliver(symbol, stamp, part)
+        if heard.acked:
+            self.unacked.difference_update(heard.acked)
+            for key in heard.acked:
+                self._again_s.pop(key, None)
+        if heard.refused:
+            self._refused(tuple(heard.refused), heard.reason)
+        if heard.send:
+            self.send(tuple(heard.send))
+        if heard.is_closing and not self.is_closing:
+            self.is_closing = True
+            logger.warning("%s: %s", self.line.url[:120], heard.reason or "the venue closes this connection")
+            self.turned.set()
+
+    async def _deliver(self, symbol: str, stamp: int, frame: bytes) -> None:
+        if self.aside is not None and self.aside(symbol, stamp, frame):
+            return
+        if len(self._inbox.items) < self._inbox.limit:
+            self._inbox.put_nowait((symbol, stamp, frame))
+        else:
+            self.is_blocked = True
+            await self._inbox.put((symbol, stamp, frame))
+            self.is_blocked = False
+            self._told(Note(QUEUE_FULL, (symbol,), stamp, time.time_ns(), f"{self._inbox.limit} frames waited; reading paused"))
+        if self.noted is not None:
+            self.noted.add(hash(self.mark(frame)))
+
+    async def _talk(self) -> None:
+        pacer, ping_s = Pacer(self.rules.sends_s), self.rules.ping_s
+        next_ping_s = time.monotonic() + ping_s
+        while True:
+            if self._outbox:
+                message = self._outbox.popleft()
+            elif ping_s and time.monotonic() >= next_ping_s:
+                message, next_ping_s = self.rules.ping, time.monotonic() + ping_s
+            else:
+                self._out.clear()
+                wait_s = min(1.0, next_ping_s - time.monotonic()) if ping_s else 1.0
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(self._out.wait(), max(wait_s, 0.01))
+                self._subscribe_again()
+                continue
+            await pacer.turn()
+            # Venues read requests as text.
+            await self.socket.send(message.decode() if isinstance(message, bytes) else message)
+
+    def _refused(self, keys: tuple[str, ...], reason: str) -> None:
+        now_ns, symbols = time.time_ns(), tuple(dict.fromkeys(self.line.keys.get(key, self.symbols[0]) for key in keys))
+        logger.warning("%s will not serve %s: %s", self._wire.venue, " ".join(keys), reason)
+        self._told(Note(REFUSED, symbols, now_ns, now_ns, f"{' '.join(keys)}: {reason}"[:500]))
+        self.unacked.difference_update(keys)
+        for key in keys:
+            wait_s = self._again_s.get(key, (0.0, 15.0))[1] * 2
+            self._again_s[key] = (time.monotonic() + wait_s, min(wait_s, _LAST_TRIES_S))
+
+    def _subscribe_again(self) -> None:
+        # A refusal may be for good or for a moment: it is tried again, ever more rarely.
+        now_s = time.monotonic()
+        if self.unacked and now_s - self.opened_s > self.patience.ack_s:
+            late = tuple(key for key in sorted(self.unacked) if self.line.keys[key] not in self.last)
+            self.unacked.clear()
+            if late:
+                self._refused(late, f"not confirmed within {self.patience.ack_s:.0f} s")
+        due = [key for key, (at_s, _) in self._again_s.items() if now_s >= at_s]
+        for symbol in dict.fromkeys(self.line.keys.get(key, "") for key in due):
+            if symbol:
+                self.send(tuple(self._wire.resync(symbol)))
+        for key in due:
+            wait_s = self._again_s[key][1] * 2
+            self._again_s[key] = (now_s + wait_s, min(wait_s, _LAST_TRIES_S))
+
+    async def _watch(self) -> None:
+        # A dead peer says nothing, and so does a stream on the wrong route: the first is cut, the second told.
+        silence_s = self.rules.silence_s if self.patience.silence_s is None else self.patience.silence_s
+        stall_s, step_s = self.patience.stall_s, min(silence_s, self.patience.stall_s) / 4
+        names = list(self.owner)
+        begun_ns = time.time_ns()
+        seen = {name: (0, time.monotonic(), False) for name in names}  # stamp, when it came, whether its silence was told
+        heard_ns, heard_s, now_s = self.heard_ns, time.monotonic(), time.monotonic()
+        while True:
+            asleep_s = now_s
+            await asyncio.sleep(step_s)
+            now_s = time.monotonic()
+            if now_s - asleep_s > step_s + silence_s / 4 or self.is_blocked:  # we were the ones who did not listen
+                heard_s = now_s
+                seen = {name: (stamp, now_s, told) for name, (stamp, _, told) in seen.items()}
+                continue
+            if self.heard_ns != heard_ns:
+                heard_ns, heard_s = self.heard_ns, now_s
+            elif now_s - heard_s > silence_s:
+                logger.warning("nothing came for %.1f s: %s", silence_s, self.line.url[:120])
+                self.socket.transport.abort()
+                return
+            silent = []
+            for name in names:
+                stamp, at_s, told = seen[name]
+                newest = self.last.get(name, 0)
+                if newest != stamp:
+                    if told:
+                        self._stalled([name], stamp or begun_ns, newest, "heard again")
+                    seen[name] = (newest, now_s, False)
+                elif not told and now_s - at_s > stall_s:
+                    seen[name] = (stamp, at_s, True)
+                    silent.append(name)
+            if silent:
+                begin_ns = min(seen[name][0] or begun_ns for name in silent)
+                self._stalled(silent, begin_ns, time.time_ns(), f"subscribed but silent for {stall_s:.1f} s")
+
+    def _stalled(self, names: list[Any], begin_ns: int, end_ns: int, what: str) -> None:
+        text = " ".join(sorted(name.decode() if isinstance(name, bytes) else str(name) for name in names))
+        logger.warning("%s: %s", what, text)
+        symbols = tuple(dict.fromkeys(self.owner[name] for name in names))
+        self._told(Note(STALL, symbols, begin_ns, end_ns, f"{what}: {text}"[:500]))
+
+
+def _quick(reader: Any, symbols: tuple[str, ...]) -> tuple[Callable[[bytes], Hashable], Mapping[Hashable, str]]:
+    # Most frames name their symbol; those go the short way, all others through `receive`.
+    if isinstance(reader, Alone):
+        return reader.symbol_of, {symbol: symbol for symbol in symbols}
+    if hasattr(reader, "name_of") and hasattr(reader, "owner"):
+        return reader.name_of, reader.owner
+    return (lambda frame: None), {symbol: symbol for symbol in symbols}
