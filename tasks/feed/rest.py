@@ -142,6 +142,10 @@ def _get(url: str, timeout_s: float) -> bytes:
     # A proxy is for the venue, never for a server on this machine.
     handlers = [urllib.request.ProxyHandler({})] if url.startswith("http:") else []
     # Coinbase refuses requests that do not say who asks.
-    request = urllib.request.Request(url, headers={"User-Agent": "tidebook", "Accept": "application/json"})
+    headers = {"User-Agent": "tidebook", "Accept": "application/json"}
+    url, _, body = url.partition("#")  # Hyperliquid answers nothing but posts
+    if body:
+        headers["Content-Type"] = "application/json"
+    request = urllib.request.Request(url, body.encode() or None, headers)
     with urllib.request.build_opener(*handlers).open(request, timeout=timeout_s) as answer:
         return bytes(answer.read())

@@ -38,7 +38,12 @@ class Heard:
 
 
 class Connection(Protocol):
-    """One open connection as the venue sees it; made anew for each."""
+    """One open connection as the venue sees it; made anew for each.
+
+    It may offer more.  `name_of(frame)` and the mapping `owner` (name to raw symbol) let plain
+    data frames go past `receive`, as `Alone` does.  `mark(frame)` returns the part of a frame that
+    is the same on every connection; without it the whole frame must be.
+    """
 
     def receive(self, frame: bytes) -> Heard:
         """Say what a frame is; never raises: what cannot be read goes to the first symbol's stream."""
@@ -100,7 +105,12 @@ class Rules:
 
 
 class Wire(Protocol):
-    """A venue as the shell needs it: one object a venue name, without state."""
+    """A venue as the shell needs it: one object a venue name, without state.
+
+    In the address of a request, what follows a `#` is a JSON body to be posted.
+    It may offer `spread(n)`, which returns the wire for n symbols, and `book_key(raw_symbol)`, the name
+    of the stream that must be heard before a REST book is asked for.
+    """
 
     venue: str
     ws_url: str
