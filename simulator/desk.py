@@ -71,7 +71,7 @@ class Desk:
     >>> from simulator.instruments import instrument
     >>> desk = Desk(Market(instrument("binance_usdm", "BTCUSDT"), seed=1, start_ns=0))
     >>> beat = desk.advance(1_000_000_000)
-    >>> beat.depth["kind"] == DEPTH, len(desk.top(20)[0])
+    >>> int(beat.depth["kind"]) == DEPTH, len(desk.top(20)[0])
     (True, 20)
     """
 

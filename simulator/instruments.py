@@ -35,6 +35,10 @@ class Instrument:
         Cadence of the depth stream, and the share of it that is random.
     id_jump : float
         Mean of the ids other symbols use up between two of ours; 0 where ids are ours alone.
+    base, quote : str
+        What is traded for what, as the venue writes them: BTC, USDT.
+    contract_base : float
+        Base units a contract stands for (OKX swaps); 0 where sizes are base units, or `contract_usd` rules.
     """
 
     venue: str
@@ -61,6 +65,9 @@ class Instrument:
     depth_ms: float
     depth_jitter: float
     id_jump: float
+    base: str = "BTC"
+    quote: str = "USDT"
+    contract_base: float = 0.0
 
     @property
     def tick(self) -> float:
