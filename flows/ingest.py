@@ -5,6 +5,7 @@ from prefect.client.schemas.objects import State
 
 from flows.recording import recording
 from flows.settings import Settings
+from tasks.feed.watch import Watch
 from tasks.record import Recorder
 from warehouse.lake import Lake
 
@@ -16,7 +17,7 @@ async def ingest(venue: str, symbols: list[str] | None = None, seconds: float | 
     Parameters
     ----------
     venue : str
-        binance_spot, binance_usdm or binance_coinm.
+        A name of `tasks.venues.directory`, such as binance_usdm or kraken.
     symbols : list of str, optional
         Such as BTC-USDT-PERP; those of TIDEBOOK_STREAMS if not given.
     seconds : float, optional
@@ -24,6 +25,6 @@ async def ingest(venue: str, symbols: list[str] | None = None, seconds: float | 
     """
 
     def recorder_for(lake: Lake, session: str) -> Recorder:
-        return Recorder(lake, venue, session, keep_raw=True)
+        return Recorder(lake, venue, session, keep_raw=True, watch=Watch())
 
     return await recording(Settings(), "ingest", venue, symbols, seconds, recorder_for)

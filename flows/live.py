@@ -19,7 +19,7 @@ async def live(venue: str, symbols: list[str] | None = None, seconds: float | No
     Parameters
     ----------
     venue : str
-        binance_spot, binance_usdm or binance_coinm.
+        A name of `tasks.venues.directory`, such as binance_usdm or kraken.
     symbols : list of str, optional
         Such as BTC-USDT-PERP; those of TIDEBOOK_STREAMS if not given.
     seconds : float, optional

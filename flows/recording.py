@@ -13,12 +13,13 @@ from flows.settings import LOOPBACK, Settings
 from flows.standing import drained, until_told
 from tasks import monitor, notify
 from tasks.record import Recorder, Totals, record
-from tasks.stream import Endpoints, endpoints, stream
+from tasks.stream import Endpoints, Patience, endpoints, instruments, rest_of, stream
 from tasks.venues.directory import raw_symbol
 from warehouse.lake import Lake
 
 PATIENCE_S = 20.0  # for a run that was closed and is about to let go
 SHOW_S = 15.0
+SHARE = {"ingest": 0.6, "live": 0.3}  # of the venue's request budget: both may start at once, and neither knows of the other
 
 
 async def recording(
@@ -44,10 +45,12 @@ async def recording(
             return Completed(name="AlreadyRunning", message=f"another run does {job} of {venue}")
         recorder = recorder_for(Lake(settings.lake), f"{job}-{uuid4()}")
         async with until_told(seconds) as told:
-            raw = [raw_symbol(venue, symbol) for symbol in wanted]
+            raw, where, patience = [raw_symbol(venue, symbol) for symbol in wanted], _endpoints(settings, venue), Patience(share=SHARE[job])
+            rest = rest_of(venue, patience)
+            recorder.instruments = await instruments(venue, where, rest)
             for symbol in raw:
                 recorder.stream(symbol)  # a stream that another process writes fails here, not at its first frame
-            frames = stream(venue, raw, _endpoints(settings, venue), recorder.wanting, told.stop)
+            frames = stream(venue, raw, where, recorder.wanting, told.stop, patience=patience, told=recorder.note, rest=rest)
             announce = _announce(venue, wanted, settings.refresh_s)
             totals = await drained(record(recorder, frames, told.stop, _show(recorder, job), announce, seal_s=settings.seal_s), told)
         rows = [{"symbol": symbol, **counts} for symbol, counts in recorder.counts().items()]
@@ -64,8 +67,8 @@ def _endpoints(settings: Settings, venue: str) -> Endpoints:
 
 
 def _show(recorder: Recorder, job: str) -> Callable[[Totals], None]:
-    """Show, now and then, how many books are live and what was written."""
-    next_s = 0.0
+    """Show, now and then, how many books are live and what was written, and each minute what it was."""
+    next_s, shown = 0.0, [] if recorder.watch is None else recorder.watch.minutes
 
     def show(totals: Totals) -> None:
         nonlocal next_s
@@ -77,6 +80,13 @@ def _show(recorder: Recorder, job: str) -> Callable[[Totals], None]:
         rows = f"{totals.committed:,} rows acknowledged, {totals.sealed:,} sealed"
         text = f"{live} of {len(adapters)} books live; {totals.frames:,} frames; {rows}"
         monitor.progress(f"{job}-{recorder.venue}", 100.0 * live / max(len(adapters), 1), text)
+        show_minutes()
+
+    def show_minutes() -> None:
+        nonlocal shown
+        if recorder.watch is not None and recorder.watch.minutes is not shown:
+            shown = recorder.watch.minutes
+            monitor.table(f"{job}-{recorder.venue}-minutes", shown, "the last minute, stream by stream")
 
     return show
 

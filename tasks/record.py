@@ -15,15 +15,20 @@ from typing import Any, Protocol
 import numpy as np
 
 from tasks.features.fold import Features
-from tasks.venues.binance import Binance, canonical_symbol
+from tasks.feed.latency import add_book, add_trade
+from tasks.feed.terms import Note
+from tasks.feed.watch import TOLD, Watch
+from tasks.venues import directory
 from tasks.venues.errors import NoSnapshotError
 from tasks.venues.events import BOOK, CHANGE, QUOTE, TRADE, UNREADABLE
+from tasks.venues.ladder import Instrument
+from tasks.venues.wire import Adapter
 from warehouse.errors import LakeFullError
 from warehouse.lake import Lake
 from warehouse.raw import RawWriter
 from warehouse.schema import row_dtype
 
-COMMIT_S, SEAL_S = 1.0, 30.0
+COMMIT_S, SEAL_S = 0.5, 30.0
 RECORDED = ("l2_snapshots", "trades", "coverage_changes", "unreadable")
 PENDING = 200_000  # rows that may wait for a commit before reading stops: back-pressure, not loss
 PREDICTION = row_dtype("predictions")
@@ -73,18 +78,28 @@ class Recorder:
         Keep the frames themselves as well, so that today can be replayed tomorrow.
     clock : callable, optional
         Nanoseconds now, for the latency of scores; None in a replay, where it means nothing.
+    watch : Watch, optional
+        Also writes minutes, findings and instruments; None in a replay.
+
+    Attributes
+    ----------
+    instruments : mapping of str to Instrument
+        What the venue says of its instruments, by raw symbol; counts for streams opened from then on.
     """
 
     def __init__(
         self, lake: Lake, venue: str, session_id: str, model: Callable[[], Model | None] | None = None, keep_raw: bool = False,
         clock: Callable[[], int] | None = None, tables: Sequence[str] = RECORDED, warm: Warm | None = None,
+        watch: Watch | None = None,
     ):  # fmt: skip
         self.lake, self.venue, self.session_id = lake, venue, session_id
         self.writer = lake.writer()
         self.totals = Totals()
         self._model, self._keep_raw, self._clock = model, keep_raw, clock
         self._tables = tuple(tables) if model is None else (*tables, "predictions")
-        self._records, self._warm = "l2_snapshots" in tables, warm
+        self._tables += TOLD if watch is not None else ()
+        self._records, self._warm, self.watch = "l2_snapshots" in tables, warm, watch
+        self.instruments: Mapping[str, Instrument] = {}
         self.streams: dict[str, _Stream] = {}
         self._pending = 0
 
@@ -96,13 +111,25 @@ class Recorder:
         return found
 
     def _open(self, raw_symbol: str) -> "_Stream":
-        symbol = canonical_symbol(self.venue, raw_symbol)
+        symbol = directory.canonical_symbol(self.venue, raw_symbol)
         session = self.writer.session(self.venue, symbol, self.session_id, self._tables)
         base: Mapping[str, int] = {**session.base, "event": session.base_event_seq}
-        adapter = Binance(self.venue, raw_symbol, base, session.since_ns)
+        told = self.instruments.get(raw_symbol)
+        adapter = directory.adapter(self.venue, raw_symbol, base, session.since_ns, instrument=told)
         raw = RawWriter(self.lake.root, self.venue, symbol) if self._keep_raw else None
         pending: list[Event] | None = [] if self._warm is not None else None
-        return _Stream(adapter, Features(), raw, session.append, int(session.base.get("predictions", 0)), pending)
+        made = _Stream(adapter, Features(), raw, session.append, int(session.base.get("predictions", 0)), pending)
+        if self.watch is not None:
+            watched = self.watch.open(raw_symbol, adapter, session.append, session.base)
+            made.late, made.book_words, made.trade_words = watched.late, adapter.row.view(np.int64), adapter.trade.view(np.int64)
+            if told is not None:
+                self.watch.instrument(raw_symbol, told, self.lake.rows("instruments", self.venue, symbol))
+        return made
+
+    def note(self, note: Note) -> None:
+        """Keep what the feed told of, where there is a watch."""
+        if self.watch is not None:
+            self.watch.note(note)
 
     def take(self, raw_symbol: str, receive_ns: int, frame: bytes) -> None:
         """Fold one frame: the hot path.  Allocates no task, opens no file, waits for nobody."""
@@ -118,11 +145,15 @@ class Recorder:
             if event == BOOK:
                 if self._records:
                     append("l2_snapshots", adapter.row)
+                if stream.late is not None:
+                    add_book(stream.book_words, stream.late)
                 if self._model is not None:
                     self._on_book(stream, receive_ns)
             elif event == TRADE:
                 if self._records:
                     append("trades", adapter.trade)
+                if stream.late is not None:
+                    add_trade(stream.trade_words, stream.late)
                 if self._model is not None:
                     self._on_other(stream, event, adapter.trade, stream.features.trade)
             elif event == CHANGE:
@@ -206,8 +237,8 @@ class Recorder:
 
     def unjoined(self) -> list[NoSnapshotError]:
         """Return an error for each stream whose depth events never met a snapshot."""
-        waiting = [s.adapter for s in self.streams.values() if not s.adapter.is_live and s.adapter.buffered]
-        return [NoSnapshotError(adapter.symbol, adapter.buffered) for adapter in waiting]
+        waiting = [(s.adapter, getattr(s.adapter, "buffered", 0)) for s in self.streams.values() if not s.adapter.is_live]
+        return [NoSnapshotError(adapter.symbol, buffered) for adapter, buffered in waiting if buffered]
 
     def counts(self) -> dict[str, dict[str, int]]:
         """Return what became of the frames of each symbol."""
@@ -221,7 +252,7 @@ class Recorder:
 
 @dataclass
 class _Stream:
-    adapter: Binance
+    adapter: Adapter
     features: Features
     raw: RawWriter | None
     append: Callable[[str, Any], int]
@@ -230,6 +261,9 @@ class _Stream:
     ahead: tuple[int, int] = (0, 0)  # from our own numbers to those of whoever records the stream
     opened_s: float = field(default_factory=time.monotonic)
     prediction: np.ndarray = field(default_factory=lambda: np.zeros(1, PREDICTION))
+    late: np.ndarray | None = None  # latencies, where they are counted, and the views that they are read from
+    book_words: np.ndarray | None = None
+    trade_words: np.ndarray | None = None
 
 
 async def record(
@@ -265,6 +299,8 @@ async def record(
     finally:
         done.set()
         await keeper
+        if recorder.watch is not None:
+            recorder.watch.close_minute()
         await asyncio.to_thread(recorder.commit)
         await asyncio.to_thread(recorder.close)
         told(recorder.totals)
@@ -282,6 +318,8 @@ async def _keep(
         except TimeoutError:
             await asyncio.to_thread(recorder.commit)
             recorder.warm_up()
+            if recorder.watch is not None:
+                recorder.watch.tick()
             told(recorder.totals)
             if time.monotonic() - last_seal >= seal_s:
                 last_seal = time.monotonic()

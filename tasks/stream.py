@@ -14,13 +14,15 @@ from tasks.feed.opened import Pacer
 from tasks.feed.rest import AskedTooMuchError, Budget, RequestFailedError, Rest
 from tasks.feed.terms import Endpoints, Inbox, Item, Note, Patience, SnapshotRefusedError, Told
 from tasks.venues import directory
+from tasks.venues.ladder import Instrument
 from tasks.venues.wire import Rules, Wire
 from warehouse.schema import REFUSED
 
 logger = logging.getLogger(__name__)
-__all__ = ["Endpoints", "Note", "Patience", "Rest", "SnapshotRefusedError", "endpoints", "stream"]
+__all__ = ["Endpoints", "Note", "Patience", "Rest", "SnapshotRefusedError", "endpoints", "instruments", "rest_of", "stream"]
 AT_ONCE = 6  # snapshot requests that may be under way
 SET_BACK_NS = 5_000_000_000  # a clock set back by more is followed, by less it is waited for
+INSTRUMENTS_WEIGHT = 40.0  # the most that a venue asks for it
 _BATCH = 64  # frames handed over before the sockets are read again
 _LOOK_S = 0.02
 _SETTLED_S = 60.0  # a book that was whole for so long counts as sound
@@ -92,7 +94,7 @@ async def stream(
     patience = patience or Patience()
     wire = wire or fitted(directory.wire(venue), len(raw_symbols))
     rules = rules or wire.rules
-    rest = rest or Rest(Budget(rules.budget * patience.share, rules.budget_s), patience.timeout_s)
+    rest = rest or rest_of(venue, patience)
     inbox, pacer = Inbox(patience.queue), Pacer(rules.connects_s)
     keepers = [
         Keeper(line, wire, rules, patience, inbox, told, pacer) for line in wire.lines(list(raw_symbols), endpoints.ws_url) if line.keys
@@ -125,6 +127,27 @@ async def stream(
         for task in tasks:
             task.cancel()
         await asyncio.gather(ending, *tasks, return_exceptions=True)
+
+
+def rest_of(venue: str, patience: Patience | None = None) -> Rest:
+    """Return a venue's REST side, with this process's share of the budget; share it with `stream`."""
+    patience, rules = patience or Patience(), directory.wire(venue).rules
+    return Rest(Budget(rules.budget * patience.share, rules.budget_s), patience.timeout_s)
+
+
+async def instruments(venue: str, where: Endpoints, rest: Rest) -> dict[str, Instrument]:
+    """Return ticks, lots and contract sizes by raw symbol; nothing, and a warning, where the venue does not tell."""
+    wire = directory.wire(venue)
+    url = wire.instruments_url(where.rest_url)
+    if not url or not rest.may_ask(INSTRUMENTS_WEIGHT):
+        return {}
+    try:
+        return wire.instruments(await rest.get(url))
+    except (AskedTooMuchError, RequestFailedError) as error:
+        logger.warning("instruments of %s: %s", venue, error)
+    except Exception as error:  # whatever the answer holds, it must not end a recording
+        logger.warning("instruments of %s cannot be read: %s: %s", venue, type(error).__name__, error)
+    return {}
 
 
 def fitted(wire: Wire, symbols: int) -> Wire:
