@@ -435,7 +435,9 @@ class Writer:
             entries = json.loads(path.read_text()) if path.exists() else []
             found = next((i for i, entry in enumerate(entries) if entry["session_id"] == session_id), len(entries))
             if found == len(entries):
-                event_seq, since_ns = max(far.event_seq for far in highs.values()), max(far.exchange_ns for far in highs.values())
+                event_seq = max(far.event_seq for far in highs.values())
+                # Rows about a stream, such as its minutes, may bear our own clock: only its events say where it ended.
+                since_ns = max(far.exchange_ns for table, far in highs.items() if "event_seq" in TABLES[table].names)
                 entries.append({"session_id": session_id, "base_event_seq": event_seq + 1, "since_ns": since_ns, "base": {}})
             entry = entries[found]
             for table in tables:

@@ -47,7 +47,7 @@ class Part:
     def of(cls, table: str, batch: pa.RecordBatch) -> "Part":
         """Return a part for a batch of at least one row, its `seq` consecutive."""
         lo = batch["seq"][0].as_py()
-        event_hi = int(batch["event_seq"].to_numpy().max())
+        event_hi = int(batch["event_seq"].to_numpy().max()) if "event_seq" in batch.schema.names else -1
         return cls(table, lo, lo + batch.num_rows - 1, event_hi, batch)
 
 
