@@ -3,11 +3,11 @@
 Fields, their order and their decimals are those of captured frames (2024-08) of each venue.
 """
 
-from collections.abc import Callable, Iterable
-from urllib.parse import parse_qs
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 
+from simulator.desk import writer
 from simulator.instruments import Instrument
 from simulator.market import DEPTH, TICKER, TRADE
 
@@ -26,16 +26,6 @@ class RequestError(Exception):
     def __init__(self, status: int, code: int, msg: str):
         self.status, self.code, self.msg = status, code, msg
         super().__init__(f"{status} {code} {msg}")
-
-
-def _writer(decimals: int, pad: int) -> Callable[[int], str]:
-    # Whole units to the venue's text: the decimals of the grid, then zeros that never change.
-    if not decimals and not pad:
-        return str
-    if not decimals:
-        return f"%d.{'0' * pad}".__mod__
-    scale, text = 10**decimals, f"%d.%0{decimals}d{'0' * pad}"
-    return lambda units: text % divmod(units, scale)
 
 
 class Wire:
@@ -58,8 +48,8 @@ class Wire:
 
     def __init__(self, instrument: Instrument):
         self.instrument = instrument
-        self.price = _writer(instrument.price_decimals, instrument.price_pad)
-        self.size = _writer(instrument.size_decimals, instrument.size_pad)
+        self.price = writer(instrument.price_decimals, instrument.price_pad)
+        self.size = writer(instrument.size_decimals, instrument.size_pad)
         self._symbol = instrument.raw_symbol
         self._is_spot, self._is_coinm = instrument.venue == "binance_spot", instrument.venue == "binance_coinm"
         self._pair = f',"ps":"{instrument.pair}"' if self._is_coinm else ""
@@ -72,20 +62,18 @@ class Wire:
     def messages(self, events: np.ndarray, levels: np.ndarray, feeds: Iterable[str] = FEEDS[:3]) -> Iterable[tuple[int, str, str]]:
         """Yield `(exchange_ns, feed, payload)` of every event of the wanted feeds, oldest first."""
         wanted = frozenset(feeds)
-        kinds = [kind for kind, names in ((DEPTH, {"depth"}), (TICKER, {"bookTicker"}), (TRADE, {"trade", "aggTrade"})) if names & wanted]
-        if len(kinds) < 3:
-            events = events[np.isin(events["kind"], kinds)]
-        rows = levels.tolist() if DEPTH in kinds else []
+        deep, quoted = "depth" in wanted, "bookTicker" in wanted
+        rows = levels.tolist() if deep else []
         for kind, exchange_ns, transact_ns, id_, first_id, previous_id, a, b, c, d in events.tolist():
             event_ms, transact_ms = exchange_ns // 1_000_000, transact_ns // 1_000_000
-            if kind == TICKER:
+            if kind == TICKER and quoted:
                 yield exchange_ns, "bookTicker", self._ticker(id_, a, b, c, d, transact_ms, event_ms)
             elif kind == TRADE:
                 if "trade" in wanted:
                     yield exchange_ns, "trade", self._trade(id_, a, b, c, transact_ms, event_ms)
                 if "aggTrade" in wanted:
                     yield exchange_ns, "aggTrade", self._agg_trade(id_, a, b, c, transact_ms, event_ms)
-            else:
+            elif kind == DEPTH and deep:
                 bids, asks = rows[a : a + b], rows[a + b : a + b + c]
                 yield exchange_ns, "depth", self._depth(id_, first_id, previous_id, bids, asks, transact_ms, event_ms)
 
@@ -142,18 +130,17 @@ def envelope(stream: str, payload: str) -> bytes:
     return f'{{"stream":"{stream}","data":{payload}}}'.encode()
 
 
-def depth_request(venue: str, query: str) -> tuple[str, int, int]:
-    """Return symbol, limit and request weight of a depth query string.
+def depth_request(venue: str, fields: Mapping[str, str]) -> tuple[str, int, int]:
+    """Return symbol, limit and request weight of a depth query.
 
     Examples
     --------
-    >>> depth_request("binance_usdm", "symbol=BTCUSDT&limit=1000")
+    >>> depth_request("binance_usdm", {"symbol": "BTCUSDT", "limit": "1000"})
     ('BTCUSDT', 1000, 20)
     """
-    fields = parse_qs(query)
     if "symbol" not in fields:
         raise RequestError(400, -1102, "Mandatory parameter 'symbol' was not sent, was empty/null, or malformed.")
-    text = fields.get("limit", ["100" if venue == "binance_spot" else "500"])[0]
+    text = fields.get("limit", "100" if venue == "binance_spot" else "500")
     limit = int(text) if text.isdigit() else 0
     if venue == "binance_spot":
         limit = min(limit, 5000)  # spot cuts what it cannot serve, futures refuse
@@ -162,7 +149,7 @@ def depth_request(venue: str, query: str) -> tuple[str, int, int]:
         weight = _FUTURES_WEIGHTS.get(limit, 0)
     if not weight:
         raise RequestError(400, -4021, f"'{text}' is not valid depth limit.")
-    return fields["symbol"][0].upper(), limit, weight
+    return fields["symbol"].upper(), limit, weight
 
 
 def exchange_info(instruments: Iterable[Instrument]) -> dict[str, object]:

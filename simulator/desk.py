@@ -65,6 +65,8 @@ class Desk:
         Ticks and size units to the venue's text, trailing zeros included.
     skew_ns : int
         Venue clock minus true time; already in every stamp that a wire sees.
+    old, serves_old : RestBook or None, and bool
+        The last book that REST served, and whether it shall serve that once more.
 
     Examples
     --------
@@ -81,7 +83,8 @@ class Desk:
         self.price = writer(self.instrument.price_decimals, self.instrument.price_pad)
         self.size = writer(self.instrument.size_decimals, self.instrument.size_pad)
         self.skew_ns = 0
-        self.held: RestBook | None = None
+        self.old: RestBook | None = None
+        self.serves_old = False
 
     @property
     def raw_symbol(self) -> str:
@@ -108,11 +111,12 @@ class Desk:
         return self.market.snapshot(n)
 
     def rest_book(self, limit: int) -> RestBook:
-        """Return the book for a REST answer: the book of now, or an old one when told to serve that."""
-        if self.held:
-            book, self.held = self.held, None
-            return book._replace(bids=book.bids[:limit], asks=book.asks[:limit])
-        return RestBook(self.market.update_id, self.now_ns, *self.top(limit))
+        """Return the book for a REST answer: the book of now, or the one before when told to serve that."""
+        if self.serves_old and self.old:
+            self.serves_old = False
+            return self.old._replace(bids=self.old.bids[:limit], asks=self.old.asks[:limit])
+        self.old = RestBook(self.market.update_id, self.now_ns, *self.top(limit))
+        return self.old
 
 
 class Beat:

@@ -29,6 +29,7 @@ DEPTH, TICKER, TRADE = kernel.DEPTH, kernel.TICKER, kernel.TRADE
 # How strongly the pressure (standard deviation one) shows, in log odds a unit.
 MEMORY_S = 6.0
 MOVE_TILT, QUEUE_TILT, TRADE_TILT = 0.75, 0.40, 0.45
+PULL = 1.2  # the same, a mean move away from the price to `follow`
 
 
 class Market:
@@ -75,6 +76,10 @@ class Market:
         state["update_id"] = 1 + start_ns // 1_000_000_000 * (200_000 if instrument.id_jump else 1_000)
         state["trade_id"] = start_ns // 1_000_000_000 * 100
         kernel.open_book(state, self._rng, self._sizes)
+
+    def follow(self, price: float) -> None:
+        """Draw the mid towards a price from now on, in quote units: what the asset is worth elsewhere."""
+        self._state["anchor"], self._state["pull"] = price * 10**self.instrument.price_decimals, PULL
 
     @property
     def now_ns(self) -> int:

@@ -71,7 +71,7 @@ class Moment(NamedTuple):
     now_ns : int
         Market time, as the venue stamps it.
     wall_s : float
-        Monotonic seconds: for periods and rate limits.
+        Seconds of the server's own clock: for periods and rate limits.
     sent_s, heard_s : float
         Seconds since the server last sent, and last heard, anything on this connection.
     """
@@ -83,7 +83,7 @@ class Moment(NamedTuple):
 
 
 class Session(Protocol):
-    """One connection as the venue keeps it.
+    """One connection as the venue keeps it; may also offer `leave(moment) -> Reply`, said before a server stops.
 
     Attributes
     ----------

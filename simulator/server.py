@@ -2,10 +2,21 @@
 
 import asyncio
 import signal
+import time
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
 
-from simulator.instruments import DEFAULT_SYMBOL, VENUES
+from simulator.desk import Desk
+from simulator.faults import FaultPlan
+from simulator.fundamental import Course, Fundamental
+from simulator.instruments import DEFAULT_SYMBOL, INSTRUMENTS, VENUES
+from simulator.ledger import Ledger
+from simulator.listings import listing, raw_symbols
+from simulator.market import Market
 from simulator.venue_server import VenueServer
+from simulator.wires import VENUES as SPOKEN
+from simulator.wires import UnknownVenueError
 
 
 class Simulator:
@@ -33,6 +44,27 @@ class Simulator:
         await self.close()
 
 
+def build(
+    venue: str,
+    symbols: Sequence[str],
+    seed: int,
+    start_ns: int,
+    hidden: bool = True,
+    fundamentals: dict[str, Fundamental] | None = None,
+) -> tuple[dict[str, Desk], dict[str, Course]]:
+    """Return a venue's markets, and what they follow where `fundamentals` (by base, filled in as needed) is given."""
+    desks, courses = {}, {}
+    for symbol in (symbol.upper() for symbol in symbols):
+        made = INSTRUMENTS.get((venue, symbol)) if fundamentals is None else None
+        made = made or listing(venue, symbol)
+        if fundamentals is not None:
+            worth = fundamentals.setdefault(made.base, Fundamental(made.base, seed, start_ns))
+            courses[symbol] = Course(worth, venue, seed)
+            made = replace(made, start_price=courses[symbol].price(start_ns))
+        desks[symbol] = Desk(Market(made, seed, start_ns, hidden))
+    return desks, courses
+
+
 async def serve(
     venues: Sequence[str] = VENUES,
     symbols: Mapping[str, Sequence[str]] | None = None,
@@ -42,15 +74,19 @@ async def serve(
     speed: float = 1.0,
     hidden: bool = True,
     start_ns: int | None = None,
+    *,
+    coupled: bool = False,
+    faults: FaultPlan | Mapping[str, FaultPlan] | None = None,
+    ledger: Path | str | None = None,
 ) -> Simulator:
     """Open a server a venue and let their markets run.
 
     Parameters
     ----------
     venues : sequence of str
-        Names of `instruments.VENUES`.
+        Names of `wires.VENUES`.
     symbols : mapping of str to sequence of str, optional
-        Raw symbols by venue; the venue's BTC market where none is said.
+        Raw symbols by venue, as `listings.raw_symbols` makes them; the venue's BTC market where none is said.
     host, port : str and int
         The first venue's port, the next ones follow; 0 lets the system choose each.
     seed, hidden : int and bool
@@ -59,11 +95,28 @@ async def serve(
         Market seconds a wall second; `math.inf` for as fast as clients read.
     start_ns : int, optional
         Exchange time of the opening; the wall clock's by default.
+    coupled : bool
+        Whether one path of worth an asset draws all venues' markets, each a little later than the first.
+    faults : FaultPlan, or one by venue, optional
+        What goes wrong.
+    ledger : Path or str, optional
+        Folder in which to write what was published; see `simulator.ledger`.
+
+    Raises
+    ------
+    UnknownVenueError
+    UnknownInstrumentError
     """
+    start_ns = start_ns or time.time_ns()
+    fundamentals: dict[str, Fundamental] | None = {} if coupled else None
     servers = {}
     for venue in venues:
-        markets = (symbols or {}).get(venue) or (DEFAULT_SYMBOL[venue],)
-        servers[venue] = VenueServer(venue, markets, seed, speed, hidden, start_ns)
+        if venue not in SPOKEN:
+            raise UnknownVenueError(venue)
+        named = (symbols or {}).get(venue) or (DEFAULT_SYMBOL.get(venue) or raw_symbols(venue, 1)[0],)
+        desks, courses = build(venue, named, seed, start_ns, hidden, fundamentals)
+        plan = faults.get(venue) if isinstance(faults, Mapping) else faults
+        servers[venue] = VenueServer(venue, desks, start_ns, speed, plan, Ledger(ledger, venue) if ledger else None, courses)
     running = Simulator(servers)
     try:
         for i, server in enumerate(servers.values()):
@@ -83,16 +136,26 @@ def main(
     speed: float = 1.0,
     hidden: bool = True,
     tell: Callable[[str], None] = print,
+    *,
+    coupled: bool = False,
+    faults: FaultPlan | Mapping[str, FaultPlan] | None = None,
+    ledger: Path | str | None = None,
 ) -> None:
-    """Serve until interrupted or terminated, saying once where; arguments as of `serve`."""
+    """Serve until interrupted or terminated, saying once where, and at the end what went wrong; arguments as of `serve`."""
 
     async def run() -> None:
         stop = asyncio.Event()
         for name in (signal.SIGINT, signal.SIGTERM):
             asyncio.get_running_loop().add_signal_handler(name, stop.set)
-        async with await serve(venues, symbols, host, port, seed, speed, hidden) as running:
+        opened = await serve(
+            venues, symbols, host, port, seed, speed, hidden, coupled=coupled, faults=faults, ledger=ledger
+        )  # fmt: skip
+        async with opened as running:
             for venue in venues:
-                tell(f"{venue}  {running.ws_url(venue)}  {running.rest_url(venue)}")
+                tell(f"{venue}  {running.ws_url(venue)}  {running.rest_url(venue)}  {' '.join(running.venues[venue].desks)}")
             await stop.wait()
+        for venue, server in running.venues.items():
+            said = ", ".join(f"{name} {n}" for name, n in sorted(server.dice.counts.items()))
+            tell(f"{venue}  {server.sent:,} messages, {server.rest_requests:,} requests, faults: {said or 'none'}")
 
     asyncio.run(run())

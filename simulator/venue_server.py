@@ -1,10 +1,8 @@
 """A local server that speaks one venue's own protocol, WebSocket and REST on one port.
 
-    ws://host:port/stream?streams=a/b    ws://host:port/ws/a    (USD-M: under /public or /market)
-    http://host:port/api/v3/depth        /fapi/v1/depth         /dapi/v1/depth, and exchangeInfo
-
-Market time runs at `speed` times the wall clock; a client that cannot follow is cut off at
-speed 1, as venues do, and slows the market at any higher speed.  Faults come on demand.
+It runs the venue's markets, hands what happens to the venue's wire, and brings the messages to those who
+asked for them.  Market time runs at `speed` times the wall clock; a client that cannot follow is cut off at
+speed 1, as venues do, and slows the market at any higher speed.  Faults come by plan or on demand.
 """
 
 import asyncio
@@ -12,81 +10,112 @@ import json
 import logging
 import math
 import time
-from collections.abc import Callable, Iterable
+from collections import Counter
+from collections.abc import Hashable, Mapping
+from functools import partial
 from http import HTTPStatus
-from urllib.parse import parse_qs, urlsplit
+from typing import Any
+from urllib.parse import parse_qsl, urlsplit
 
-from websockets.asyncio.server import Server, ServerConnection, broadcast
+from websockets.asyncio.server import Server, ServerConnection
 from websockets.asyncio.server import serve as serve_websocket
 from websockets.datastructures import Headers
 from websockets.exceptions import ConnectionClosed
-from websockets.http11 import Request, Response
+from websockets.http11 import Request as HttpRequest
+from websockets.http11 import Response
 
-from simulator import binance
-from simulator.binance import Wire, envelope
-from simulator.instruments import instrument
-from simulator.market import Market
+from simulator.connection import Client, Socket, frame, possible
+from simulator.desk import Beat, Desk
+from simulator.faults import Dice, FaultPlan
+from simulator.fundamental import Course
+from simulator.ledger import Ledger
+from simulator.protocol import BOOK, Answer, Message, Moment, Request
+from simulator.wires import wire
 
-# Which feeds each route really delivers; the others are acknowledged and stay silent (seen 2026-09).
-ROUTES = {
-    "binance_spot": {"": set(binance.FEEDS)},
-    "binance_usdm": {"": {"bookTicker", "trade"}, "/public": {"depth", "bookTicker", "trade"}, "/market": {"aggTrade"}},
-    "binance_coinm": {"": set(binance.FEEDS)},
-}
-_PING_S = {"binance_spot": (20, 60), "binance_usdm": (180, 600), "binance_coinm": (180, 600)}
-_BEAT_S = 0.002
+_BEAT_S, _BEAT_PER_MARKET_S = 0.002, 40e-6
 _STEP_NS = 20_000_000
+_TICK_S, _FLUSH_S = 0.2, 1.0
 _SLOW_BYTES, _CUT_BYTES = 1 << 20, 32 << 20
 _quiet = logging.getLogger("simulator.handshakes")  # to the library every REST request is a rejected handshake, told at INFO
-_quiet.setLevel(logging.WARNING)
-
-
-class _Client:
-    # What one connection asked for.
-    def __init__(self, connection: ServerConnection, route: str, is_combined: bool):
-        self.connection, self.route, self.is_combined = connection, route, is_combined
-        self.streams: dict[str, None] = {}
+_quiet.setLevel(logging.CRITICAL)
 
 
 class VenueServer:
-    """One venue: its markets, its clients and its faults."""
+    """One venue: its markets, its clients and its faults.
 
-    def __init__(self, venue: str, symbols: Iterable[str], seed: int, speed: float, hidden: bool, start_ns: int | None):
-        self.venue, self.speed = venue, speed
-        self._start_ns, self._begun = start_ns or time.time_ns(), time.monotonic()
-        self.markets = {symbol.upper(): Market(instrument(venue, symbol), seed, self._start_ns, hidden) for symbol in symbols}
-        self._wires = {symbol: Wire(market.instrument) for symbol, market in self.markets.items()}
-        self.clients: set[_Client] = set()
-        self._audience: dict[str, tuple[list[ServerConnection], list[ServerConnection]]] = {}
-        self._minute, self._weight = 0, 0
-        self._drops, self._refusals, self._silent_until = 0, (0, 0.0), 0.0
+    Parameters
+    ----------
+    venue : str
+    desks : mapping of str to Desk
+        Markets by raw symbol, opened at `start_ns`.
+    start_ns : int
+        Exchange time of the opening.
+    speed : float
+        Market seconds a wall second.
+    plan : FaultPlan
+        What goes wrong.
+    ledger : Ledger, optional
+        Where to write what was published.
+    courses : mapping of str to Course
+        What the markets follow, by raw symbol; a market without one goes its own way.
+    """
+
+    def __init__(
+        self, venue: str, desks: Mapping[str, Desk], start_ns: int, speed: float = 1.0, plan: FaultPlan | None = None,
+        ledger: Ledger | None = None, courses: Mapping[str, Course] | None = None,
+    ):  # fmt: skip
+        self.venue, self.speed, self.desks, self._start_ns, self._begun = venue, speed, dict(desks), start_ns, time.monotonic()
+        self.markets = {symbol: desk.market for symbol, desk in self.desks.items()}
+        self.wire = wire(venue, self.desks)
+        self.plan = plan or FaultPlan()
+        self.dice = Dice(self.plan, venue)
+        self._may = possible(dict(self.wire.spoil))
+        self._ledger, self._courses = ledger, dict(courses or {})
+        self._books = {symbol: self.wire.book_stream(symbol) for symbol in self.desks}
+        self._book_streams = set(self._books.values())
+        for desk in self.desks.values():
+            desk.skew_ns = int(self.plan.skew_ms * 1e6)
+            desk.rest_book(1000)
+            if ledger:
+                ledger.open(desk.instrument, getattr(self.wire, "ledger_depth", 20))
+        self.clients: set[Client] = set()
+        self._audience: dict[str, dict[str, dict[Hashable, list[Client]]]] = {}
+        self._drops, self._refusals, self._silent_until, self._banned_until = 0, (0, 0.0), 0.0, 0.0
         self.sent, self.rest_requests, self.accepted = 0, 0, 0
+        self.answers: Counter[int] = Counter()
+        self._next_tick_s, self._next_flush_s = 0.0, 0.0
         self._server: Server | None = None
         self._pump: asyncio.Task[None] | None = None
 
     async def start(self, host: str, port: int) -> None:
         """Open the port and let market time begin."""
-        ping_s, pong_s = _PING_S[self.venue]
+        ping_s, pong_s = self.wire.ping_s
         self._server = await serve_websocket(
-            self._talk, host, port, process_request=self._answer_http, compression=None, ping_interval=ping_s, ping_timeout=pong_s,
-            max_size=1 << 20, write_limit=1 << 20, close_timeout=1, logger=_quiet,
+            self._talk, host, port, process_request=self._answer_http, compression=None, ping_interval=ping_s or None,
+            ping_timeout=pong_s or None, max_size=1 << 20, write_limit=1 << 20, close_timeout=1, logger=_quiet,
+            create_connection=partial(Socket, self._answer_post),
         )  # fmt: skip
         self.host, self.port = host, next(iter(self._server.sockets)).getsockname()[1]
+        self._begun = time.monotonic()
         self._pump = asyncio.create_task(self._run())
 
     async def close(self) -> None:
-        """Stop the market, announce it as venues do since 2026-05, and close every connection."""
+        """Stop the market, announce it where venues do, and close every connection."""
         if self._pump and self._server:
             self._pump.cancel()
             await asyncio.gather(self._pump, return_exceptions=True)
-            event = f'{{"e":"serverShutdown","E":{time.time_ns() // 1_000_000}}}'
-            for wrapped in (True, False):
-                hearers = [client.connection for client in self.clients if client.is_combined is wrapped]
-                broadcast(hearers, envelope("!serverShutdown", event) if wrapped else event, text=True)
+            for client in self.clients:
+                if leave := getattr(client.session, "leave", None):
+                    client.reply(leave(self._moment(client)))
+                client.flush(math.inf)
+                if client.is_half_open:
+                    client.close(1006)
             self._server.close()
             await self._server.wait_closed()
+        if self._ledger:
+            self._ledger.close()
 
-    # -- faults ---------------------------------------------------------------------------
+    # -- faults on demand -----------------------------------------------------------------
 
     def drop_depth(self, messages: int = 1) -> None:
         """Lose the next depth messages on their way to every client."""
@@ -95,7 +124,7 @@ class VenueServer:
     def disconnect(self) -> None:
         """Break every connection without a closing handshake, as a failing network does."""
         for client in list(self.clients):
-            client.connection.transport.abort()
+            client.close(1006)
 
     def stay_silent(self, seconds: float) -> None:
         """Send nothing for so long, on connections that stay open; what happens meanwhile is lost."""
@@ -105,147 +134,242 @@ class VenueServer:
         """Answer the next REST requests with 429 and `Retry-After`."""
         self._refusals = (requests, retry_after_s)
 
+    def arm(self, fault: str, times: int = 1) -> None:
+        """Let a fault befall the next thing that it can befall; `simulator.faults` names them."""
+        self.dice.armed[fault] += times
+
+    def _befall(self, now_s: float) -> None:
+        self.dice.turn(now_s - self._begun)
+        armed, chance = self.dice.armed, self.dice.random
+        listening = sorted((c for c in self.clients if c.is_open and not c.is_half_open and c.session.streams), key=lambda c: c.number)
+        if armed["close"] and listening:
+            client, code = chance.choice(listening), chance.choice(self.plan.close_codes)
+            armed["close"] -= 1
+            client.close(code, "simulated")
+            self._tell("close", client, "", str(code))
+        elif armed["half_open"] and listening:
+            armed["half_open"] -= 1
+            client = chance.choice(listening)
+            client.go_half_open()
+            self._tell("half_open", client, "", "")
+        elif armed["silent"] and listening:
+            armed["silent"] -= 1
+            client = chance.choice(listening)
+            stream = chance.choice(list(client.session.streams))
+            client.silent[stream] = now_s + self.plan.silent_s
+            self._tell("silent", client, stream, f"{self.plan.silent_s} s")
+        elif armed["restart"]:
+            armed["restart"] -= 1
+            self.restart()
+
+    def restart(self) -> None:
+        """Start the venue's engine anew: numbers are reset and books sent again, or connections closed with 1012."""
+        renewed = [self.wire.restart(desk) for desk in self.desks.values()]
+        self._tell("restart", None, "", "books again" if all(renewed) else "1012")
+        for client in list(self.clients):
+            if all(renewed):
+                client.due |= {stream: None for stream in client.session.streams if stream in self._book_streams}
+            else:
+                client.close(1012, "service restart")
+        self._seat()
+
+    def _tell(self, fault: str, client: Client | None, stream: str, detail: str) -> None:
+        self.dice.counts[fault] += 1
+        if self._ledger:
+            now_ns = min(desk.now_ns for desk in self.desks.values())
+            symbol = client.session.streams.get(stream, "") if client else ""
+            told = {"at_ns": now_ns, "wall_ns": time.time_ns(), "fault": fault, "connection": client.number if client else 0}
+            self._ledger.fault(told | {"stream": stream, "raw_symbol": symbol, "detail": detail})
+
     # -- the market -----------------------------------------------------------------------
 
     async def _run(self) -> None:
+        beat_s = max(_BEAT_S, _BEAT_PER_MARKET_S * len(self.desks))
         while True:
-            elapsed_s = time.monotonic() - self._begun
+            now_s = time.monotonic()
+            elapsed_s = now_s - self._begun
             target_ns = min(market.now_ns for market in self.markets.values()) + _STEP_NS
             if not math.isinf(self.speed):
                 target_ns = min(target_ns, self._start_ns + int(elapsed_s * self.speed * 1e9))
-            for symbol, market in self.markets.items():
-                while market.now_ns < target_ns:
-                    self._send(symbol, *market.advance(target_ns))
+            for symbol, desk in self.desks.items():
+                if course := self._courses.get(symbol):
+                    desk.market.follow(course.price(target_ns))
+                while desk.market.now_ns < target_ns:
+                    self._hear(desk, desk.advance(target_ns))
+            self._befall(now_s)
+            self._tick(now_s)
+            for client in self.clients:
+                self.sent += client.flush(now_s)
             is_behind = math.isinf(self.speed) or self._start_ns + elapsed_s * self.speed * 1e9 - target_ns > _STEP_NS
-            await asyncio.sleep(0 if is_behind else _BEAT_S)
+            await asyncio.sleep(0 if is_behind else beat_s)
             while self._has_slow_client():
                 await asyncio.sleep(_BEAT_S)
 
-    def _send(self, symbol: str, events: object, levels: object) -> None:
-        wire = self._wires[symbol]
-        streams = wire.stream_names()
-        feeds = [feed for feed, stream in streams.items() if stream in self._audience]
-        if not feeds or time.monotonic() < self._silent_until:
+    def _hear(self, desk: Desk, beat: Beat) -> None:
+        symbol = desk.raw_symbol
+        hearers = self._audience.get(symbol, {})
+        ledger, book = self._ledger, self._books[symbol]
+        if ledger:
+            for trade in beat.trades():
+                ledger.trade(desk, trade, self.wire.trade_id(trade.id))
+        if not hearers and not ledger:
             return
-        for _, feed, payload in wire.messages(events, levels, feeds):  # type: ignore[arg-type]
-            if feed == "depth" and self._drops:
+        is_silent, is_plain = time.monotonic() < self._silent_until, not self.dice.bothers_messages
+        wanted = hearers.keys() | {book} if ledger else hearers.keys()
+        for message in self.wire.messages(beat, wanted):
+            if ledger and message.kind == BOOK and message.stream == book:
+                ledger.book(desk, message.seq, message.exchange_ns)
+            if message.kind == BOOK and self._drops:
                 self._drops -= 1
+            elif not is_silent:
+                self._bring(message, hearers.get(message.stream) or {}, is_plain)
+        if beat.depth is not None:
+            self._begin(desk)
+
+    def _bring(self, message: Message, hearers: dict[Hashable, list[Client]], is_plain: bool) -> None:
+        stream, payload = message.stream, message.payload
+        for flavour, clients in hearers.items():
+            if flavour is None:
+                for client in clients:
+                    client.send(stream, client.session.seal(stream, payload), self._may)
                 continue
-            combined, bare = self._audience[streams[feed]]
-            if combined:
-                broadcast(combined, envelope(streams[feed], payload), text=True)
-            if bare:
-                broadcast(bare, payload)
-            self.sent += len(combined) + len(bare)
+            text = clients[0].session.seal(stream, payload)
+            data = frame(text) if is_plain else b""
+            for client in clients:
+                if is_plain and not client.is_bothered:
+                    client.out.append(data)
+                else:
+                    client.send(stream, text, self._may)
+
+    def _begin(self, desk: Desk) -> None:
+        # Streams that wait for their first snapshot get it behind a published update.
+        seated = False
+        for client in self.clients:
+            for stream in [stream for stream in client.due if client.session.streams.get(stream) == desk.raw_symbol]:
+                payload = self.wire.snapshot(stream, desk, self._moment(client))
+                if payload is not None:
+                    client.send(stream, client.session.seal(stream, payload), self._may)
+                client.served(stream)
+                seated = True
+        if seated:
+            self._seat()
+
+    def _tick(self, now_s: float) -> None:
+        if now_s >= self._next_tick_s:
+            self._next_tick_s = now_s + _TICK_S
+            for client in list(self.clients):
+                client.due = {stream: None for stream in client.due if stream in client.session.streams}
+                if client.is_open and not client.is_half_open:
+                    client.reply(client.session.tick(self._moment(client)))
+                if 0.0 < self.plan.lifetime_s < now_s - client.opened_s and client.is_open:
+                    client.close(1001, "lifetime")
+        if self._ledger and now_s >= self._next_flush_s:
+            self._next_flush_s = now_s + _FLUSH_S
+            self._ledger.flush()
 
     def _has_slow_client(self) -> bool:
-        waiting = {client: client.connection.transport.get_write_buffer_size() for client in self.clients}
+        waiting = {client: client.socket.transport.get_write_buffer_size() for client in self.clients}
         if self.speed > 1.0:
             return any(size > _SLOW_BYTES for size in waiting.values())
         for client, size in waiting.items():
             if size > _CUT_BYTES:
-                client.connection.transport.abort()
+                client.close(1006)
         return False
 
     # -- clients --------------------------------------------------------------------------
 
+    def _moment(self, client: Client | None = None) -> Moment:
+        now_ns, now_s = min(desk.now_ns for desk in self.desks.values()), time.monotonic()
+        if client is None:
+            return Moment(now_ns, time.time())
+        return Moment(now_ns, time.time(), now_s - client.sent_s, now_s - client.heard_s)
+
     async def _talk(self, connection: ServerConnection) -> None:
-        request = connection.request
-        url = urlsplit(request.path if request else "")
-        route = next((route for route in ROUTES[self.venue] if route and url.path.startswith(route + "/")), "")
-        path = url.path.removeprefix(route)
-        client = _Client(connection, route, path == "/stream")
-        self.clients.add(client)
+        url = urlsplit(connection.request.path if connection.request else "")
+        session = self.wire.session(url.path, dict(parse_qsl(url.query)))
+        assert session is not None
         self.accepted += 1
-        names = parse_qs(url.query).get("streams", [""])[0] if client.is_combined else path.removeprefix("/ws").strip("/")
-        self._subscribe(client, filter(None, names.split("/")))
+        client = Client(connection, session, self.dice, self.accepted, self._tell)
+        self.clients.add(client)
+        client.reply(session.open(self._moment(client)))
+        self._seat()
+        client.flush(time.monotonic())
         try:
             async for message in connection:
-                await connection.send(json.dumps(self._answer(client, message), separators=(",", ":")))
+                text = message if isinstance(message, str) else message.decode(errors="replace")
+                client.heard_s, before = time.monotonic(), (dict(session.streams), session.flavour)
+                reply = session.receive(text, self._moment(client))
+                client.reply(reply)
+                if reply.snapshots or before != (session.streams, session.flavour):
+                    self._seat()
+                client.flush(time.monotonic())
         except ConnectionClosed:
             pass
         finally:
             self.clients.discard(client)
             self._seat()
 
-    def _subscribe(self, client: _Client, streams: Iterable[str]) -> None:
-        client.streams |= dict.fromkeys(streams)
-        self._seat()
-
     def _seat(self) -> None:
-        # Who hears what: names nobody can deliver on this route are kept, and stay silent.
+        # Who hears what: by symbol, stream and flavour.  Who still waits for a snapshot makes a stream wanted.
         self._audience = {}
-        for wire in self._wires.values():
-            for feed, stream in wire.stream_names().items():
-                hearers = [c for c in self.clients if stream in c.streams and feed in ROUTES[self.venue][c.route]]
-                if hearers:
-                    halves = ([c.connection for c in hearers if c.is_combined is wrapped] for wrapped in (True, False))
-                    self._audience[stream] = (next(halves), next(halves))
-
-    def _answer(self, client: _Client, message: str | bytes) -> dict[str, object]:
-        try:
-            asked = json.loads(message)
-        except ValueError as error:
-            return {"code": 3, "msg": f"Invalid JSON: {error}"}
-        if not isinstance(asked, dict):
-            return {"code": 2, "msg": "Invalid request: expected an object"}
-        id_, method, params = asked.get("id"), asked.get("method"), asked.get("params", [])
-        strings = isinstance(params, list) and all(isinstance(name, str) for name in params)
-        match method:
-            case "SUBSCRIBE" | "UNSUBSCRIBE" if not strings or not params:
-                return {"code": 2, "msg": "Invalid request: params must be an array of stream names", "id": id_}
-            case "SUBSCRIBE":
-                self._subscribe(client, params)
-            case "UNSUBSCRIBE":
-                client.streams = {name: None for name in client.streams if name not in params}
-                self._seat()
-            case "LIST_SUBSCRIPTIONS":
-                return {"result": list(client.streams), "id": id_}
-            case "SET_PROPERTY":
-                if not isinstance(params, list) or len(params) != 2 or params[0] != "combined" or not isinstance(params[1], bool):
-                    return {"code": 0, "msg": "Unknown property", "id": id_}
-                client.is_combined = params[1]
-                self._seat()
-            case _:
-                return {"code": 2, "msg": f"Invalid request: unknown variant `{method}`", "id": id_}
-        return {"result": None, "id": id_}
+        for client in self.clients:
+            for stream, symbol in client.session.streams.items():
+                groups = self._audience.setdefault(symbol, {}).setdefault(stream, {})
+                if stream not in client.due:
+                    groups.setdefault(client.session.flavour, []).append(client)
 
     # -- REST -----------------------------------------------------------------------------
 
-    def _answer_http(self, connection: ServerConnection, request: Request) -> Response | None:
+    def _answer_http(self, connection: ServerConnection, request: HttpRequest) -> Response | None:
         url = urlsplit(request.path)
         if "Upgrade" in request.headers:
-            is_known = any(url.path.startswith((f"{route}/ws", f"{route}/stream")) for route in ROUTES[self.venue])
+            is_known = self.wire.session(url.path, dict(parse_qsl(url.query))) is not None
             return None if is_known else connection.respond(HTTPStatus.NOT_FOUND, "")
-        self.rest_requests += 1
-        minute = int(time.time() // 60)
-        self._minute, self._weight = minute, (self._weight if minute == self._minute else 0)
-        retry_after_s, body = 0.0, b""
-        try:
-            if self._refusals[0]:
-                retry_after_s, self._refusals = self._refusals[1], (self._refusals[0] - 1, self._refusals[1])
-                raise binance.RequestError(429, -1003, "Too many requests; please use the websocket for live updates.")
-            weight, body_of = self._find(url.path, url.query)
-            if self._weight + weight > binance.WEIGHT_LIMIT[self.venue]:
-                retry_after_s = 60 - time.time() % 60
-                raise binance.RequestError(429, -1003, "Too much request weight used; please use the websocket for live updates.")
-            self._weight += weight
-            status, body = 200, body_of()
-        except binance.RequestError as error:
-            status, body = error.status, json.dumps({"code": error.code, "msg": error.msg}).encode()
-        headers = Headers({"Content-Type": "application/json", "Content-Length": str(len(body)), "Connection": "close"})
-        headers["X-MBX-USED-WEIGHT-1M"] = str(self._weight)
-        if retry_after_s:
-            headers["Retry-After"] = str(math.ceil(retry_after_s))
-        return Response(status, HTTPStatus(status).phrase, headers, body)
+        answer = self._rest("GET", url.path, url.query, b"")
+        return Response(answer.status, HTTPStatus(answer.status).phrase, Headers(_headers(answer)), answer.body)
 
-    def _find(self, path: str, query: str) -> tuple[int, Callable[[], bytes]]:
-        if path == binance.REST_INFO[self.venue]:
-            return 20, lambda: json.dumps(binance.exchange_info(m.instrument for m in self.markets.values())).encode()
-        if path != binance.REST_DEPTH[self.venue]:
-            raise binance.RequestError(404, -1, f"no such path: {path}")
-        symbol, limit, weight = binance.depth_request(self.venue, query)
-        if symbol not in self.markets:
-            raise binance.RequestError(400, -1121, "Invalid symbol.")
-        market = self.markets[symbol]
-        return weight, lambda: self._wires[symbol].snapshot(market.update_id, *market.snapshot(limit), market.now_ns)
+    def _answer_post(self, raw: bytes) -> bytes:
+        head, _, body = raw.partition(b"\r\n\r\n")
+        url = urlsplit(head.split(b" ", 2)[1].decode(errors="replace"))
+        answer = self._rest("POST", url.path, url.query, body)
+        lines = [f"HTTP/1.1 {answer.status} {HTTPStatus(answer.status).phrase}", *(f"{k}: {v}" for k, v in _headers(answer).items())]
+        return "\r\n".join(lines).encode() + b"\r\n\r\n" + answer.body
+
+    def _rest(self, method: str, path: str, query: str, body: bytes) -> Answer:
+        self.rest_requests += 1
+        answer = self._misfortune() or self._ask(Request(method, path, dict(parse_qsl(query)), body, self._moment()))
+        self.answers[answer.status] += 1
+        return answer
+
+    def _misfortune(self) -> Answer | None:
+        now_s = time.monotonic()
+        if now_s < self._banned_until:
+            return self.wire.refusal(418, self._banned_until - now_s)
+        if self._refusals[0]:
+            self._refusals = (self._refusals[0] - 1, self._refusals[1])
+            return self.wire.refusal(429, self._refusals[1])
+        if self.dice.take("ban"):
+            self._banned_until = now_s + self.plan.ban_s
+            self._tell("ban", None, "", f"{self.plan.ban_s} s")
+            return self.wire.refusal(418, self.plan.ban_s)
+        if self.dice.take("limit"):
+            self._tell("limit", None, "", f"{self.plan.retry_s} s")
+            return self.wire.refusal(429, self.plan.retry_s)
+        return None
+
+    def _ask(self, request: Request) -> Answer:
+        is_stale = self.dice.take("stale")
+        for desk in self.desks.values():
+            desk.serves_old = is_stale
+        answer = self.wire.rest(request)
+        if is_stale:
+            if all(desk.serves_old for desk in self.desks.values()):
+                self.dice.armed["stale"] += 1  # no book was asked for: the next request shall have it
+            else:
+                self._tell("stale", None, "", request.path + "?" + json.dumps(dict(request.query)))
+        return answer
+
+
+def _headers(answer: Answer) -> dict[str, Any]:
+    fixed = {"Content-Type": "application/json", "Content-Length": str(len(answer.body)), "Connection": "close"}
+    return fixed | dict(answer.headers)
