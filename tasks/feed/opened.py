@@ -16,7 +16,7 @@ from tasks.venues.wire import Alone, Line, Rules, Wire
 from warehouse.schema import QUEUE_FULL, REFUSED, STALL
 
 logger = logging.getLogger(__name__)
-_LAST_TRIES_S = 600.0  # longest wait before a refused subscription is tried again
+REFUSED_S, _LAST_TRIES_S = 30.0, 600.0  # a refused subscription is tried again after the first, ever more rarely up to the last
 Aside = Callable[[str, int, bytes], bool]
 
 
@@ -160,7 +160,7 @@ class Opened:
         self._told(Note(REFUSED, symbols, now_ns, now_ns, f"{' '.join(keys)}: {reason}"[:500]))
         self.unacked.difference_update(keys)
         for key in keys:
-            wait_s = self._again_s.get(key, (0.0, 15.0))[1] * 2
+            wait_s = self._again_s.get(key, (0.0, REFUSED_S / 2))[1] * 2
             self._again_s[key] = (time.monotonic() + wait_s, min(wait_s, _LAST_TRIES_S))
 
     def _subscribe_again(self) -> None:
