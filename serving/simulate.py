@@ -2,7 +2,7 @@
 
 from flows.settings import LOOPBACK, Settings
 from simulator.server import main
-from tasks.venues.binance import raw_symbol
+from tasks.venues.directory import raw_symbol
 
 
 def simulate(settings: Settings) -> None:

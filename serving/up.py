@@ -24,7 +24,7 @@ from serving.prefect_api import UNFINISHED, PrefectServer
 
 START_S = 120.0  # a cold database on a busy machine takes a fifth of this
 AGAIN, FORGET_S = 5, 600.0  # servers that may end by themselves within this time
-AT_ONCE = 8  # flows the worker runs side by side
+AT_ONCE = 8  # flows the worker runs beside the standing ones, which are two a venue
 COMPILE = "from serving.warm import compile_kernels; compile_kernels()"
 PREFECT = [sys.executable, "-m", "prefect", "--no-prompt"]
 
@@ -100,7 +100,8 @@ def _start_servers(
     _wait(server.answers, children, told, children[-2])
     report(f"Prefect  {settings.prefect_url}")
     _leave_the_past(server, report)
-    worker = [*PREFECT, "worker", "start", "--pool", POOL, "--type", "process", "--limit", str(AT_ONCE), "--install-policy", "never"]
+    limit = AT_ONCE + 2 * len(settings.streams)
+    worker = [*PREFECT, "worker", "start", "--pool", POOL, "--type", "process", "--limit", str(limit), "--install-policy", "never"]
     children.append(Child("worker", worker, settings))
     _wait(lambda: server.answers(f"/work_pools/{POOL}"), children, told, children[-1])
     server.pause_pool(False)
