@@ -28,18 +28,18 @@ FEEDS = ("depth", "trade", "bookTicker")
 USDM_PUBLIC = ("depth", "bookTicker", "trade")
 # What a depth request costs, deepest first: what a snapshot leaves out stays unknown until it changes.
 SNAPSHOTS = {
-    "binance_spot": ((5000, 250.0), (1000, 50.0)),
-    "binance_usdm": ((1000, 20.0),),
-    "binance_coinm": ((1000, 20.0),),
+    "binance_spot": ((5000, 250.0), (1000, 50.0), (500, 25.0), (100, 5.0)),
+    "binance_usdm": ((1000, 20.0), (500, 10.0), (100, 5.0)),
+    "binance_coinm": ((1000, 20.0), (500, 10.0), (100, 5.0)),
 }
 WITNESS = {"binance_spot": (100, 5.0), "binance_usdm": (50, 2.0), "binance_coinm": (50, 2.0)}
-MANY = 12  # symbols that may start in one minute with the deepest snapshots of spot, in half its budget
+START_BUDGETS = 2.4  # minutes' worth of weight that a start may cost: 60 % of it a minute make all live in about three
 _PER_CONNECTION = 200  # streams; the venue allows 1024 and is said to misbehave above 200
-# USD-M and COIN-M are said to share one pool of weight since 2026: each keeps to its own limit, and to less than all of it.
+# USD-M and COIN-M are said to share one pool of 2400 since 2026.
 RULES = {
     "binance_spot": Rules(lifetime_s=86_400.0, sends_s=4.0, connects_s=1.0, budget=6000.0, budget_s=60.0),
-    "binance_usdm": Rules(lifetime_s=86_400.0, sends_s=8.0, connects_s=1.0, budget=2400.0, budget_s=60.0),
-    "binance_coinm": Rules(lifetime_s=86_400.0, sends_s=8.0, connects_s=1.0, budget=2400.0, budget_s=60.0),
+    "binance_usdm": Rules(lifetime_s=86_400.0, sends_s=8.0, connects_s=1.0, budget=2000.0, budget_s=60.0),
+    "binance_coinm": Rules(lifetime_s=86_400.0, sends_s=8.0, connects_s=1.0, budget=400.0, budget_s=60.0),
 }
 _DECODE = msgspec.json.Decoder().decode
 
@@ -124,9 +124,16 @@ class BinanceWire:
         return RULES[self.venue]
 
     def spread(self, symbols: int) -> "BinanceWire":
-        """Return the wire for so many symbols: many start with snapshots less deep, to be live in minutes."""
+        """Return the wire for so many symbols: the more, the less deep their snapshots, to be live in minutes.
+
+        Examples
+        --------
+        >>> [BinanceWire("binance_spot").spread(n).limit for n in (1, 200, 400)]
+        [5000, 1000, 500]
+        """
         costs = SNAPSHOTS[self.venue]
-        limit, weight = costs[0] if symbols <= MANY else costs[-1]
+        most = START_BUDGETS * self.rules.budget
+        limit, weight = next((cost for cost in costs if symbols * cost[1] <= most), costs[-1])
         return replace(self, limit=limit, weight=weight)
 
     def lines(self, raw_symbols: Sequence[str], ws_url: str) -> list[Line]:
