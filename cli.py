@@ -375,16 +375,44 @@ def doctor(
 
 @app.command()
 def simulate(
-    venues: Annotated[str, typer.Option(help="comma-separated")] = "binance_spot,binance_usdm,binance_coinm",
+    venues: Annotated[str, typer.Option(help="comma-separated, or all")] = "binance_spot,binance_usdm,binance_coinm",
+    symbols: Annotated[str, typer.Option(help="how many a venue (BTC, ETH, SOL, SIM001, ...), or VENUE:RAW,VENUE:RAW")] = "3",
     port: Annotated[int, typer.Option(help="of the first venue; the next ones follow")] = 9001,
-    seed: Annotated[int, typer.Option(help="same seed, same market")] = 7,
+    seed: Annotated[int, typer.Option(help="same seed, same market and same luck")] = 7,
     speed: Annotated[float, typer.Option(help="market seconds a second")] = 1.0,
     hidden: Annotated[bool, typer.Option(help="whether there is anything to learn in it")] = True,
+    coupled: Annotated[bool, typer.Option(help="one worth an asset draws all venues, some later than others")] = True,
+    faults: Annotated[str, typer.Option(help="what goes wrong, see above")] = "",
+    ledger: Annotated[Path | None, typer.Option(help="folder to write what was truly published, to compare with")] = None,
 ) -> None:
-    """Serve simulated venues on loopback in their own protocols, until Ctrl-C."""
-    from simulator.server import main as serve
+    r"""Serve simulated venues on loopback in their own protocols, until Ctrl-C.
 
-    serve(tuple(venues.split(",")), port=port, seed=seed, speed=speed, hidden=hidden)
+    \b
+    Faults are told as drop=0.001,close=60s,restart=@30;90,skew_ms=-400
+      NAME=0.001    of one message (or REST request) in a thousand
+      NAME=60s      every 60 s in the mean, at random times
+      NAME=@30;90   30 s and 90 s after the start
+    of a message:    drop duplicate reorder corrupt truncate checksum sequence delay
+    of a connection: silent (one stream), half_open, close
+    of the venue:    restart (numbers begin anew, or connections close with 1012)
+    of REST:         stale (an old book), limit (429), ban (418)
+    how much:        delay_ms=200 silent_s=15 retry_s=2 ban_s=10 skew_ms=0 lifetime_s=0 close_codes=1000;1001;1006;1012;4000
+
+    \b
+    tidebook simulate --venues kraken,okx --faults drop=0.001,close=60s --ledger /tmp/ledger
+    curl "http://127.0.0.1:9001/fapi/v1/depth?symbol=BTCUSDT&limit=5"
+    """
+    from serving.simulate import simulate_venues
+    from simulator.faults import FaultSyntaxError
+    from simulator.instruments import UnknownInstrumentError
+    from simulator.wires import UnknownVenueError
+
+    try:
+        simulate_venues(venues, symbols, port, seed, speed, hidden, coupled, faults, ledger)
+    except (FaultSyntaxError, UnknownInstrumentError, UnknownVenueError) as error:
+        raise fail(error, USAGE) from None
+    except OSError as error:
+        raise fail(error) from None
 
 
 @app.command()

@@ -7,7 +7,6 @@ from typing import NamedTuple
 import numpy as np
 
 from simulator.book_kernel import DEPTH, TRADE
-from simulator.instruments import Instrument
 from simulator.market import Market
 from simulator.view_kernel import changes
 

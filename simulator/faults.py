@@ -163,7 +163,7 @@ class Dice:
         """Arm what is due by a time since the start."""
         while self._due and self._due[0][0] <= elapsed_s:
             at, name, again = heapq.heappop(self._due)
-            self.armed[name] += 1
+            self.armed[name] = max(self.armed[name], 1) if again else self.armed[name] + 1  # nobody there: no backlog
             if again:
                 heapq.heappush(self._due, (at + self.random.expovariate(1.0 / self.plan.every_s[name]), name, True))
 
