@@ -1,0 +1,112 @@
+"""The venue's own best quotes as a witness of the book, where no number or checksum proves it.
+
+Quotes and book come over streams that are not ordered to each other, and a batch of changes
+hides what stood between.  So a quote is held against the book only where the book says that
+nothing moved: a level untouched for `APART_NS` before and after the quote must be as quoted.
+One contradiction may be the venue's slip; `ENOUGH` of them in a row are not.
+
+What it cannot see: a wrong level that never comes to the touch.
+"""
+
+from collections import deque
+from collections.abc import Iterable, Sequence
+
+import numpy as np
+
+APART_NS = 250_000_000  # how far two streams may run apart; batches of level2_batch come each 50 ms
+PATIENCE_NS = 2_000_000_000  # a book without changes is judged after this, by the clock of other messages
+ENOUGH = 2
+_MOST = 256  # quotes that may wait for their verdict
+Quote = tuple[int, float, float, float, float]  # time, bid, its size, ask, its size; sizes NaN where not told
+
+
+class TouchWitness:
+    """Remembers what moved, and judges quotes by it.
+
+    Attributes
+    ----------
+    agreed_ns : int
+        Time of the last quote that the book did not contradict.
+    contradiction : str
+        What the last contradiction was.
+
+    Examples
+    --------
+    >>> book = np.array([[100.0, 99.0], [5.0, 1.0], [101.0, 102.0], [2.0, 1.0]])
+    >>> witness = TouchWitness()
+    >>> for second in (1, 2):  # the venue says that the best bid is 99: 100 must be gone
+    ...     witness.hear((second * 10**9, 99.0, 1.0, 101.0, 2.0))
+    >>> witness.doubts(4 * 10**9, 4 * 10**9, *book), witness.contradiction
+    (True, 'bid 100.0 stood above the quoted 99.0')
+    """
+
+    def __init__(self) -> None:
+        self._moved: deque[tuple[int, Sequence[Sequence[str]], Sequence[Sequence[str]]]] = deque()
+        self._waiting: deque[Quote] = deque(maxlen=_MOST)
+        self._known_ns = self._counted_ns = self.agreed_ns = self._against = 0
+        self.contradiction = ""
+
+    def begin(self, exchange_ns: int) -> None:
+        """Start from a whole book of this time."""
+        self._moved.clear()
+        self._waiting.clear()
+        self._known_ns = self.agreed_ns = self._counted_ns = exchange_ns
+        self._against = 0
+
+    def move(self, exchange_ns: int, bids: Sequence[Sequence[str]], asks: Sequence[Sequence[str]]) -> None:
+        """Note which levels changed: pairs of price and size as text."""
+        moved = self._moved
+        moved.append((exchange_ns, bids, asks))
+        last_ns = exchange_ns - 2 * APART_NS
+        if self._waiting and self._waiting[0][0] - APART_NS < last_ns:
+            last_ns = self._waiting[0][0] - APART_NS
+        while moved[0][0] < last_ns:
+            self._known_ns = moved.popleft()[0]
+
+    def hear(self, quote: Quote) -> None:
+        """Take a quote; one from before the book is known is of no use."""
+        if quote[0] - APART_NS >= self._known_ns:
+            self._waiting.append(quote)
+
+    def is_due(self, book_ns: int, now_ns: int) -> bool:
+        """Return whether a quote waits whose time has come; see `doubts`."""
+        waiting = self._waiting
+        return bool(waiting) and (waiting[0][0] + APART_NS <= book_ns or waiting[0][0] + PATIENCE_NS <= now_ns)
+
+    def doubts(
+        self, book_ns: int, now_ns: int, bid_px: np.ndarray, bid_sz: np.ndarray, ask_px: np.ndarray, ask_sz: np.ndarray
+    ) -> bool:  # fmt: skip
+        """Judge the quotes whose time has come against the book of now; return whether it must be doubted.
+
+        Parameters
+        ----------
+        book_ns : int
+            Time of the last change.
+        now_ns : int
+            Time that the venue has certainly reached.
+        bid_px, bid_sz, ask_px, ask_sz : ndarray
+            Best levels of the book, from the touch outward.
+        """
+        while self.is_due(book_ns, now_ns):
+            quote = self._waiting.popleft()
+            since_ns = quote[0] - APART_NS
+            bids = {float(price) for at_ns, pairs, _ in self._moved if at_ns >= since_ns for price, _ in pairs}
+            asks = {float(price) for at_ns, _, pairs in self._moved if at_ns >= since_ns for price, _ in pairs}
+            said = _against("bid", quote[1], quote[2], bids, bid_px.tolist(), bid_sz.tolist(), 1.0)
+            said = said or _against("ask", quote[3], quote[4], asks, ask_px.tolist(), ask_sz.tolist(), -1.0)
+            if not said:
+                self._against, self.agreed_ns = 0, quote[0]
+            elif quote[0] - self._counted_ns >= APART_NS:  # trades of one sweep are one witness
+                self._against, self._counted_ns, self.contradiction = self._against + 1, quote[0], said
+        return self._against >= ENOUGH
+
+
+def _against(side: str, price: float, size: float, moved: Iterable[float], prices: list[float], sizes: list[float], sign: float) -> str:
+    for level, held in zip(prices, sizes, strict=True):
+        if not level * sign > price * sign:
+            if level == price:
+                return f"{side} {price} held {held}, quoted {size}" if size == size and held != size and price not in moved else ""
+            break
+        if level not in moved:
+            return f"{side} {level} stood {'above' if sign > 0 else 'below'} the quoted {price}"
+    return "" if price in moved or price == 0.0 else f"{side} {price} is quoted and not held"
