@@ -196,6 +196,44 @@ def sql(
 
 
 @app.command()
+def quality(
+    lake: LakeRoot = None,
+    venue: Annotated[str | None, typer.Option(help="of one venue only")] = None,
+    symbol: Annotated[str | None, typer.Option(help="of one symbol only, by our name")] = None,
+    since: Annotated[
+        str | None, typer.Option(help="of the time since then: 90s, 15m, 6h, 2d ago, or a time UTC such as 2026-01-31T06:00")
+    ] = None,
+    docs: Annotated[bool, typer.Option("--docs", help="also hold every day against its rules and write Data Docs")] = False,
+    limit: Annotated[int, typer.Option(help="rows shown, the newest; 0 for all")] = 50,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+) -> None:
+    """Say what is missing or doubtful, when and why, and how much of each stream is covered; 1 if anything is doubtful."""
+    from serving.quality import partitions_of, since_of
+    from serving.quality import show as show_quality
+    from warehouse.lake import Lake
+    from warehouse.quality import quality as look_at
+
+    try:
+        since_ns = since_of(since)
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from None
+    page = None
+    with known_errors():
+        store = Lake(settings(lake).lake)
+        if docs:
+            from tasks.validate import look
+
+            partitions = partitions_of(store, venue, symbol, since_ns)
+            with bar("holding days against their rules", len(partitions), quiet or as_json, in_bytes=False) as advance:
+                found = look(store, partitions, progress=advance)
+            page = found[0].docs if found else None
+        rows, totals = look_at(store, venue, symbol, since_ns)
+    show_quality(rows, totals, page, as_json, limit)
+    raise typer.Exit(FOUND if any(total.doubtful for total in totals) else 0)
+
+
+@app.command()
 def refresh(
     lake: LakeRoot = None,
     quiet: Quiet = False,

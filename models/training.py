@@ -21,7 +21,7 @@ from models.labels import clip_limits
 from models.search import search
 from models.splits import Fold, PurgedKFold, WalkForward
 from models.weights import sample_weights
-from warehouse.schema import STATES
+from warehouse.schema import CAUSES
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -86,7 +86,7 @@ class Examples:
     @property
     def lost(self) -> dict[str, int]:
         """Return how many rows are not usable, by cause."""
-        found = {STATES[code]: int((self.doubt == code).sum()) for code in np.unique(self.doubt) if code != 0}
+        found = {CAUSES[code]: int((self.doubt == code).sum()) for code in np.unique(self.doubt) if code != 0}
         return {**found, "no label": int(((self.doubt == 0) & ~self.usable).sum())}
 
 

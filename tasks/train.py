@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from prefect import task
 
+from models.labels import doubt_over
 from models.plots import figures
 from models.registry import Registry
 from models.summary import Summary, summarize
@@ -20,7 +21,8 @@ from models.verdict import Costs
 from tasks.features.catalogue import SETS, VERSION
 from tasks.features.mirror import mirror
 from warehouse.lake import Lake
-from warehouse.schema import OK, START
+from warehouse.quarantine import left_out
+from warehouse.schema import OK, START, STATES
 
 WARM_NS = 30_000_000_000  # a row counts once its stream was clean for as long as most features look back
 FEATURE_SET = "l2_core"
@@ -44,7 +46,8 @@ def examples_of(
     """Return what there is to learn from one stream: features and labels of the same books, in time order.
 
     Rows that are doubtful, not warm, or whose label touches a doubtful stretch stay in, flagged
-    with the cause: training leaves them out and reports how many there were.
+    with the cause: training leaves them out and reports how many there were.  So do rows whose
+    features or label look at a stretch that turned out suspect, contradicted or quarantined.
     """
     names = SETS[feature_set]
     meta = ("exchange_ns", "event_seq", "clean_ns", "doubt")
@@ -62,11 +65,14 @@ def examples_of(
 
     doubt = table["doubt"][at]
     doubt = np.where((doubt == OK) & (table["clean_ns"][at] < WARM_NS), START, doubt)
+    doubt = np.where(doubt == OK, label("doubt"), doubt)
+    looked_at = table["exchange_ns"][at] - WARM_NS, np.maximum(label("label_end_ns"), label("barrier_end_ns"))
+    found = left_out(lake, venue, symbol) + np.array([0, 0, len(STATES)])  # behind the states: see CAUSES
     return Examples(
         names=names, x=x, exchange_ns=np.maximum.accumulate(table["exchange_ns"][at]), label_end_ns=label("label_end_ns"),
         direction=label("direction"), vol_return=label("vol_return"), return_bps=label("return_bps"),
         bid=books["bid_px_00"].to_numpy()[book_at], ask=books["ask_px_00"].to_numpy()[book_at],
-        baseline=x[:, names.index(BASELINE)], doubt=np.where(doubt == OK, label("doubt"), doubt),
+        baseline=x[:, names.index(BASELINE)], doubt=np.where(doubt == OK, doubt_over(*looked_at, found), doubt),
         anchor=BASELINE, mirror=Mirror(*mirror(names)),
     )  # fmt: skip
 

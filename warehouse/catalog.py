@@ -7,6 +7,7 @@ becomes a view of its own name.
 
 import os
 from collections.abc import Mapping
+from dataclasses import replace
 from importlib import resources
 
 import duckdb
@@ -17,7 +18,7 @@ from warehouse.delta import KEYS, Snapshot, locked
 from warehouse.errors import SqlError, writing
 from warehouse.layout import Layout
 from warehouse.read import current
-from warehouse.schema import STATES, TABLES
+from warehouse.schema import FINDINGS, STATES, TABLES
 from warehouse.seal import Stream
 from warehouse.wal import sync_folder
 
@@ -27,13 +28,14 @@ _STORAGE = "v1.0.0"
 _TIMES = (("exchange_ns", "exchange_time"), ("receive_ns", "receive_time"))
 
 
-def connect(layout: Layout) -> duckdb.DuckDBPyConnection:
+def connect(layout: Layout, stream: Stream | None = None) -> duckdb.DuckDBPyConnection:
     """Return an in-memory DuckDB with a view a table, up to the last acknowledged row, and one a query in `queries/`.
 
-    It shows the lake as it was at this moment; connect again to see what came since.
+    It shows the lake as it was at this moment; connect again to see what came since.  With
+    `stream` it shows that stream only, which is quicker where there are many.
     """
     connection = duckdb.connect()
-    _fill(connection, layout, tail=True)
+    _fill(connection, layout, True, stream)
     return connection
 
 
@@ -78,14 +80,17 @@ def publish(layout: Layout) -> None:
             temporary.unlink(missing_ok=True)
 
 
-def _fill(connection: duckdb.DuckDBPyConnection, layout: Layout, tail: bool) -> None:
-    states = ", ".join(f"({code}, {_quoted(name)})" for code, name in enumerate(STATES))
-    connection.execute(f"CREATE VIEW states AS SELECT * FROM (VALUES {states}) AS s(state, state_name)")
+def _fill(connection: duckdb.DuckDBPyConnection, layout: Layout, tail: bool, stream: Stream | None = None) -> None:
+    for view, code_name, names in (("states", "state", STATES), ("finding_kinds", "kind", FINDINGS)):
+        values = ", ".join(f"({code}, {_quoted(name)})" for code, name in enumerate(names))
+        connection.execute(f"CREATE VIEW {view} AS SELECT * FROM (VALUES {values}) AS s({code_name}, {code_name}_name)")
     if tail:
         connection.execute("CREATE SCHEMA tail")
     found = {}
     for table in TABLES:
-        snapshot, tails = current(layout, table, tail=tail)
+        snapshot, tails = current(layout, table, None if stream is None else [stream], tail=tail)
+        if stream is not None:
+            snapshot = replace(snapshot, files=tuple(snapshot.of(*stream)))
         found[table] = (snapshot, tails)
         _create(connection, layout, snapshot, tails)
     _bound(connection, found)

@@ -1,57 +1,38 @@
 """What must be true of recorded rows, checked stream by stream and day by day.
 
 DuckDB counts the rows that break a rule, in one pass a table; Great Expectations judges the
-counts and, if asked, writes its Data Docs.  It takes seconds to import, so only the
-functions that need it do.
+counts, a suite a table, and if asked writes its Data Docs.  It takes seconds to import, so
+only the functions that need it do.
 """
 
 import logging
 import os
-from collections.abc import Mapping
+import re
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import duckdb
+import numpy as np
 
 from warehouse.lake import Lake
-from warehouse.schema import LEVELS, STATES, TABLES
+from warehouse.rules import DERIVED, RULES, Rule
+from warehouse.schema import TABLES
+
+Partition = tuple[str, str, str]  # venue, symbol, day
+CONTIGUOUS = {"seq_missing": "seq has no hole", "seq_doubled": "no seq comes twice"}
+_JOINED_NS = 1_000_000_000  # broken bounds so close to each other are one stretch
 
 
-def _unsorted(side: str, worse: str) -> str:
-    pairs = ((f"{side}_px_{i:02d}", f"{side}_px_{i + 1:02d}") for i in range(LEVELS - 1))
-    # DuckDB takes NaN for the greatest number; a missing level breaks no order.
-    return " OR ".join(f"({deeper} {worse} {level} AND NOT isnan({deeper}) AND NOT isnan({level}))" for level, deeper in pairs)
+class Stretch(NamedTuple):
+    """Rows of one table beyond a bound: the time from the row before the first of them to the last, both included."""
 
-
-def _unsized(side: str) -> str:
-    levels = ((f"{side}_px_{i:02d}", f"{side}_sz_{i:02d}") for i in range(LEVELS))
-    return " OR ".join(f"(NOT isnan({price}) AND (isnan({size}) OR {size} <= 0))" for price, size in levels)
-
-
-# Rule -> what a row looks like that breaks it.  Doubtful rows promise nothing but their place.
-_ORDER = {"event_seq_runs_back": "event_seq <= lag(event_seq) OVER (ORDER BY seq)"}
-RULES: Mapping[str, Mapping[str, str]] = {
-    "l2_snapshots": {
-        **_ORDER,
-        "touch_missing": "doubt = 0 AND (isnan(bid_px_00) OR isnan(ask_px_00))",
-        "touch_crossed": "doubt = 0 AND NOT isnan(bid_px_00) AND NOT isnan(ask_px_00) AND bid_px_00 >= ask_px_00",
-        "bids_unsorted": f"doubt = 0 AND ({_unsorted('bid', '>=')})",
-        "asks_unsorted": f"doubt = 0 AND ({_unsorted('ask', '<=')})",
-        "size_not_positive": f"doubt = 0 AND ({_unsized('bid')} OR {_unsized('ask')})",
-        "doubt_unknown": f"doubt NOT BETWEEN 0 AND {len(STATES) - 1}",
-    },
-    "trades": {
-        **_ORDER,
-        "price_not_positive": "isnan(price) OR price <= 0",
-        "size_not_positive": "isnan(size) OR size <= 0",
-        "aggressor_unknown": "aggressor NOT BETWEEN -1 AND 1",
-    },
-    "coverage_changes": {**_ORDER, "state_unknown": f"state NOT BETWEEN 0 AND {len(STATES) - 1}"},
-    "features": {**_ORDER, "clean_ns_negative": "clean_ns < 0"},
-    "labels": {**_ORDER, "label_ends_before_it_starts": "label_end_ns < label_start_ns"},
-    "predictions": {**_ORDER, "probability_outside": "doubt = 0 AND NOT (probability BETWEEN 0 AND 1)"},
-}
+    table: str
+    rule: str
+    start_ns: int
+    end_ns: int
+    rows: int
 
 
 @dataclass(frozen=True)
@@ -63,13 +44,19 @@ class Findings:
     rows : dict
         Table to rows that were looked at.
     violations : dict
-        `table.rule` to rows that break it, of those that any row breaks.
+        `table.rule` to rows that break it, of the rules without which nothing of the day can be trusted.
+    beyond : dict
+        The same of bounds that were exceeded.
+    stretches : tuple of Stretch
+        Where they were exceeded.
     docs : Path or None
         The entry page of the Data Docs, if they were asked for.
     """
 
     rows: dict[str, int]
     violations: dict[str, int]
+    beyond: dict[str, int]
+    stretches: tuple[Stretch, ...] = ()
     docs: Path | None = None
 
 
@@ -79,22 +66,58 @@ def count(connection: duckdb.DuckDBPyConnection, table: str, venue: str, symbol:
     `seq_missing` and `seq_doubled` are counted over the partition's range of `seq` in the whole
     stream, for around midnight the rows of two days interleave.
     """
-    stream = "venue = $venue AND symbol = $symbol"
-    rules = RULES[table]
-    broken = ", ".join(f"({expression}) AS {rule}" for rule, expression in rules.items())
-    sums = ", ".join(f"coalesce(count_if({rule}), 0) AS {rule}" for rule in rules)
-    query = f"""
-        WITH partition AS (SELECT *, {broken} FROM {table} WHERE {stream} AND day = $day),
-             span AS (SELECT min(seq) AS low, max(seq) AS high FROM partition),
-             around AS (SELECT seq FROM {table}, span WHERE {stream} AND seq BETWEEN low AND high)
-        SELECT count(*) AS n, {sums},
-               coalesce((SELECT max(high - low + 1) FROM span) - (SELECT count(DISTINCT seq) FROM around), 0) AS seq_missing,
-               (SELECT count(*) - count(DISTINCT seq) FROM around) AS seq_doubled
-        FROM partition"""
-    result = connection.execute(query, {"venue": venue, "symbol": symbol, "day": day})
-    names = [column[0] for column in result.description or ()]
-    values = result.fetchone() or ()
-    return {name: int(value) for name, value in zip(names, values, strict=True)}
+    stream = {"venue": venue, "symbol": symbol}
+    connection.execute(_marked(table), {**stream, "day": day})
+    sums = "".join(f"count_if({rule}), " for rule in RULES[table])
+    n, low, high, *broken = connection.execute(f"SELECT count(*), min(seq), max(seq), {sums} FROM marked").fetchone() or ()
+    found = {"n": n, **dict(zip(RULES[table], broken, strict=True)), **dict.fromkeys(CONTIGUOUS, 0)}
+    if n:
+        query = (
+            f"SELECT count(*), count(DISTINCT seq) FROM {table} WHERE venue = $venue AND symbol = $symbol AND seq BETWEEN $low AND $high"
+        )
+        held, distinct = connection.execute(query, {**stream, "low": low, "high": high}).fetchone() or ()
+        found |= {"seq_missing": high - low + 1 - distinct, "seq_doubled": held - distinct}
+    return {name: int(value or 0) for name, value in found.items()}
+
+
+def _marked(table: str) -> str:
+    """Return the statement that makes `marked`: a row a row of the partition, a truth a rule.
+
+    Rules over one row are decided first, so that only what the others need goes through the
+    sort.  `era` changes wherever the stream was doubtful in between.
+    """
+    rules = RULES[table].values()
+    over_time = [rule for rule in rules if rule.over_time]
+    words = set(re.findall(r"\w+", " ".join(rule.breaks for rule in over_time)))
+    made = DERIVED.get(table, {})
+    names = [name for name in TABLES[table].names if name in words and name != "seq"]
+    before = sorted(word.removeprefix("prev_") for word in words if word.startswith("prev_"))
+    once = "".join(f", ({rule.breaks}) AS {rule.name}" for rule in rules if not rule.over_time)
+    kept = list(dict.fromkeys([*names, *(["exchange_ns"] if "exchange_ns" in TABLES[table].names else ["receive_ns"])]))
+    picked = f"""
+        SELECT seq, {", ".join(kept)}{"".join(f", {expression} AS {name}" for name, expression in made.items())}{once}
+        FROM {table} WHERE venue = $venue AND symbol = $symbol AND day = $day"""
+    if "era" in words:
+        changes = "SELECT event_seq AS era FROM coverage_changes WHERE venue = $venue AND symbol = $symbol"
+        picked = f"SELECT p.*, coalesce(c.era, -1) AS era FROM ({picked}) AS p ASOF LEFT JOIN ({changes}) AS c ON p.event_seq >= c.era"
+    lags = "".join(f", lag({name}) OVER (ORDER BY seq) AS prev_{name}" for name in before)
+    decided = "".join(f", coalesce(({rule.breaks}), false) AS {rule.name}" for rule in over_time)
+    return f"CREATE OR REPLACE TEMP TABLE marked AS SELECT *{decided} FROM (SELECT *{lags} FROM ({picked}))"
+
+
+def stretches(connection: duckdb.DuckDBPyConnection, table: str, rules: Sequence[Rule]) -> list[Stretch]:
+    """Return where bounds were exceeded, from the partition that `count` looked at last; close ones are joined."""
+    out = []
+    for rule in rules:
+        start = "coalesce(prev_exchange_ns, exchange_ns)" if rule.over_time else "exchange_ns"
+        query = f"SELECT least({start}, exchange_ns) AS s, greatest({start}, exchange_ns) AS e FROM marked WHERE {rule.name} ORDER BY s"
+        found = connection.execute(query).fetchnumpy()
+        starts, ends = found["s"], np.maximum.accumulate(found["e"]) if len(found["e"]) else found["e"]
+        cuts = np.flatnonzero(starts[1:] > ends[:-1] + _JOINED_NS) + 1
+        for first, last in zip([0, *cuts], [*cuts, len(starts)], strict=True):
+            if last > first:
+                out.append(Stretch(table, rule.name, int(starts[first]), int(ends[last - 1]), int(last - first)))
+    return out
 
 
 def check(lake: Lake, venue: str, symbol: str, day: str, docs: bool = False) -> Findings:
@@ -105,45 +128,101 @@ def check(lake: Lake, venue: str, symbol: str, day: str, docs: bool = False) -> 
     docs : bool
         Also write Data Docs under the lake's `docs` folder.
     """
-    with lake.connect() as connection:
-        counts = {table: count(connection, table, venue, symbol, day) for table in TABLES if table in RULES}
-    rows = {table: found.pop("n") for table, found in counts.items()}
-    judged = {f"{table}.{rule}": number for table, found in counts.items() for rule, number in found.items()}
-    failed, page = _judge({"venue": venue, "symbol": symbol, "day": day, **judged}, list(judged), lake.root / "docs" if docs else None)
-    return Findings(rows, {rule: judged[rule] for rule in failed}, page)
+    return check_all(lake, [(venue, symbol, day)], docs)[0]
 
 
-def _judge(record: dict[str, Any], rules: list[str], docs: Path | None) -> tuple[list[str], Path | None]:
-    """Return the rules that Great Expectations finds broken; an error inside it is an error here."""
-    os.environ.setdefault("TQDM_DISABLE", "1")
-    os.environ.setdefault("GX_ANALYTICS_ENABLED", "false")
-    import great_expectations
-    import pandas as pd
+def check_all(
+    lake: Lake, partitions: Sequence[Partition], docs: bool = False, progress: Callable[[int], None] = lambda _: None
+) -> list[Findings]:
+    """Judge several partitions, with one set of Data Docs over all of them; `progress` is told each."""
+    judge = Judge(lake.root / "docs" if docs else None)
+    out = []
+    for partition in partitions:
+        with lake.connect(*partition[:2]) as connection:
+            rows, judged, beyond, found = _look(connection, partition)
+        failed = judge(partition, judged)
+        bounds = {name: beyond[name] for name in failed if name in beyond}
+        broken = {name: judged[*name.split(".")] for name in failed if name not in beyond}
+        out.append(Findings(rows, broken, bounds, tuple(found), judge.page))
+        progress(1)
+    judge.write()
+    return out
 
-    gx: Any = great_expectations  # its own annotations hide what it exports
-    logging.getLogger("great_expectations").setLevel(logging.WARNING)
-    context = gx.get_context(mode="ephemeral")
-    context.variables.progress_bars = {"globally": False}
-    suite = context.suites.add(gx.ExpectationSuite("rows"))
-    for rule in rules:
-        suite.add_expectation(gx.expectations.ExpectColumnMaxToBeBetween(column=rule, min_value=0, max_value=0))
-    batch = context.data_sources.add_pandas("lake").add_dataframe_asset("counts").add_batch_definition_whole_dataframe("whole")
-    definition = context.validation_definitions.add(gx.ValidationDefinition(name="rows", data=batch, suite=suite))
-    actions = []
-    if docs is not None:
-        site = {
-            "class_name": "SiteBuilder",
-            "site_index_builder": {"class_name": "DefaultSiteIndexBuilder"},
-            "store_backend": {"class_name": "TupleFilesystemStoreBackend", "base_directory": str(docs)},
-        }
-        context.add_data_docs_site("lake", site)
-        actions = [gx.checkpoint.UpdateDataDocsAction(name="docs", site_names=["lake"])]
-    checkpoint = context.checkpoints.add(gx.Checkpoint(name="rows", validation_definitions=[definition], actions=actions))
-    outcome = checkpoint.run(batch_parameters={"dataframe": pd.DataFrame([record])})
-    failed = []
-    for result in next(iter(outcome.run_results.values())).results:
-        if result.exception_info and result.exception_info.get("raised_exception"):
-            raise RuntimeError(f"Great Expectations could not judge {result.expectation_config.kwargs}: {result.exception_info}")
-        if not result.success:
-            failed.append(result.expectation_config.kwargs["column"])
-    return failed, docs / "index.html" if docs is not None else None
+
+def _look(
+    connection: duckdb.DuckDBPyConnection, partition: Partition
+) -> tuple[dict[str, int], dict[tuple[str, str], int], dict[str, int], list[Stretch]]:
+    rows: dict[str, int] = {}
+    judged: dict[tuple[str, str], int] = {}
+    beyond: dict[str, int] = {}
+    found: list[Stretch] = []
+    for table, rules in RULES.items():
+        counts = count(connection, table, *partition)
+        rows[table] = counts.pop("n")
+        if not rows[table]:
+            continue
+        judged |= {(table, rule): number for rule, number in counts.items()}
+        beyond |= {f"{table}.{name}": counts[name] for name, rule in rules.items() if rule.is_bound}
+        found += stretches(connection, table, [rule for name, rule in rules.items() if rule.is_bound and counts[name]])
+    return rows, judged, beyond, found
+
+
+class Judge:
+    """Great Expectations, fed with counts: a suite a table, an expectation a rule, a validation a partition."""
+
+    def __init__(self, docs: Path | None = None) -> None:
+        os.environ.setdefault("TQDM_DISABLE", "1")
+        os.environ.setdefault("GX_ANALYTICS_ENABLED", "false")
+        import great_expectations
+
+        self._gx: Any = great_expectations  # its own annotations hide what it exports
+        logging.getLogger("great_expectations").setLevel(logging.WARNING)
+        self._context = self._gx.get_context(mode="ephemeral")
+        self._context.variables.progress_bars = {"globally": False}
+        self._batch = (
+            self._context.data_sources.add_pandas("lake").add_dataframe_asset("counts").add_batch_definition_whole_dataframe("whole")
+        )
+        self._checkpoints: dict[str, Any] = {}
+        self.page = docs / "index.html" if docs is not None else None
+        if docs is not None:
+            site = {
+                "class_name": "SiteBuilder",
+                "site_index_builder": {"class_name": "DefaultSiteIndexBuilder"},
+                "store_backend": {"class_name": "TupleFilesystemStoreBackend", "base_directory": str(docs)},
+            }
+            self._context.add_data_docs_site("lake", site)
+
+    def __call__(self, partition: Partition, judged: dict[tuple[str, str], int]) -> list[str]:
+        """Return the rules that are found broken, as `table.rule`; an error inside Great Expectations is an error here."""
+        import pandas as pd
+
+        failed = []
+        for table in dict.fromkeys(table for table, _ in judged):
+            record = {rule: number for (of, rule), number in judged.items() if of == table}
+            frame = pd.DataFrame([dict(zip(("venue", "symbol", "day"), partition, strict=True)) | record])
+            outcome = self._checkpoint(table).run(
+                batch_parameters={"dataframe": frame}, run_id=self._gx.RunIdentifier(run_name=" ".join(partition))
+            )
+            for result in next(iter(outcome.run_results.values())).results:
+                if result.exception_info and result.exception_info.get("raised_exception"):
+                    raise RuntimeError(f"Great Expectations could not judge {result.expectation_config.kwargs}: {result.exception_info}")
+                if not result.success:
+                    failed.append(f"{table}.{result.expectation_config.kwargs['column']}")
+        return failed
+
+    def write(self) -> None:
+        """Write the Data Docs of everything judged, if they were asked for."""
+        if self.page is not None:
+            self._context.build_data_docs(site_names=["lake"])
+
+    def _checkpoint(self, table: str) -> Any:
+        if table not in self._checkpoints:
+            suite = self._context.suites.add(self._gx.ExpectationSuite(table, notes=TABLES[table].meaning))
+            meanings = {name: rule.meaning for name, rule in RULES[table].items()} | CONTIGUOUS
+            for rule, meaning in meanings.items():
+                suite.add_expectation(
+                    self._gx.expectations.ExpectColumnMaxToBeBetween(column=rule, min_value=0, max_value=0, notes=meaning)
+                )
+            definition = self._context.validation_definitions.add(self._gx.ValidationDefinition(name=table, data=self._batch, suite=suite))
+            self._checkpoints[table] = self._context.checkpoints.add(self._gx.Checkpoint(name=table, validation_definitions=[definition]))
+        return self._checkpoints[table]

@@ -164,9 +164,9 @@ class Lake:
         table_of(table)
         return read.rows(self._layout, table, venue, symbol, start_ns, end_ns)
 
-    def connect(self) -> duckdb.DuckDBPyConnection:
-        """Return a DuckDB with a view a table, up to the last acknowledged row as of now."""
-        return catalog.connect(self._layout)
+    def connect(self, venue: str | None = None, symbol: str | None = None) -> duckdb.DuckDBPyConnection:
+        """Return a DuckDB with a view a table, up to the last acknowledged row as of now; of one stream if it is named."""
+        return catalog.connect(self._layout, (venue, symbol) if venue and symbol else None)
 
     def sql(self, query: str) -> pa.Table:
         """Return what a query over the views gives; raise SqlError with DuckDB's words."""

@@ -19,6 +19,10 @@ OK, START, GAP, STALE, CROSSED, RESYNC = range(6)
 # What was found wrong with rows that looked right when they were written.
 FINDINGS = ("suspect", "witness", "quarantined", "queue_full", "clock_jump", "stall", "reconnect", "refused")
 SUSPECT, WITNESS, QUARANTINED, QUEUE_FULL, CLOCK_JUMP, STALL, RECONNECT, REFUSED = range(8)
+LEFT_OUT = (SUSPECT, WITNESS, QUARANTINED)  # training leaves out what these touch; the others are told
+
+# Why a row was not learnt from: a state, or behind them a finding.
+CAUSES = STATES + FINDINGS
 
 # What a detector says.
 SIGNALS = ("drift", "burst", "regime_change", "arbitrage", "funding_divergence")
@@ -204,6 +208,20 @@ TABLES = {
                 Column("expected", "f8", "", "number that should have been: the witness's price, the rows of a partition"),
                 Column("received", "f8", "", "number that was"),
                 Column("detail", "str", "", "what was compared, and what to do"),
+            ),
+        ),
+        Table(
+            "quarantine",
+            "Stretches whose rows broke a rule when they were looked at; each look at a day replaces what the one before it found.",
+            (
+                _EXCHANGE,
+                _RECEIVE,
+                _SEQ,
+                Column("end_ns", "i8", "ns", "end of the stretch that begins at exchange_ns, included"),
+                Column("row_count", "i8", "", "rows that break the rule"),
+                Column("table_name", "str", "", "table they are in"),
+                Column("rule", "str", "", "rule of warehouse/rules.py; seq_missing and seq_doubled are of every table"),
+                Column("detail", "str", "", "what holds of good rows, and what to do"),
             ),
         ),
         Table(

@@ -1,4 +1,5 @@
 import asyncio
+import shutil
 
 import numpy as np
 import pytest
@@ -11,7 +12,10 @@ from tasks.label import label
 from tasks.promote import promote
 from tasks.record import Recorder, record
 from tasks.train import examples_of, train_model
+from warehouse.expectations import Findings, Stretch
 from warehouse.lake import Lake
+from warehouse.quarantine import mark
+from warehouse.schema import RECONNECT, SUSPECT, WITNESS
 
 VENUE, RAW, SYMBOL = "binance_usdm", "BTCUSDT", "BTC-USDT-PERP"
 SECOND = 1_000_000_000
@@ -105,3 +109,45 @@ def test_labels_of_another_time_do_not_reach_into_rows(taught):
     assert 0 < n < len(whole.exchange_ns)
     assert np.array_equal(part.x, whole.x[:n], equal_nan=True)
     assert np.array_equal(part.direction, whole.direction[:n])
+
+
+def test_rows_whose_features_or_label_touch_a_finding_are_left_out(taught, tmp_path):
+    lake = Lake(shutil.copytree(taught[0].root, tmp_path / "copy"))
+    before = examples_of(lake, VENUE, SYMBOL)
+    first = int(before.exchange_ns[0])
+    stretches = {SUSPECT: (100, 110), WITNESS: (200, 201), RECONNECT: (300, 310)}
+    writer = lake.writer()
+    session = writer.session(VENUE, SYMBOL, "found", ("findings",))
+    for seq, (kind, (start, end)) in enumerate(stretches.items()):
+        row = {"exchange_ns": first + start * SECOND, "receive_ns": first, "seq": session.base["findings"] + seq}
+        session.append(
+            "findings", [row | {"end_ns": first + end * SECOND, "kind": kind, "expected": 0.0, "received": 0.0, "detail": "made"}]
+        )
+    writer.close()
+    (day,) = (day for _, _, day in lake.partitions("labels"))
+    beyond = Stretch("l2_snapshots", "price_jumped", first + 400 * SECOND, first + 405 * SECOND, 1)
+    mark(
+        lake,
+        VENUE,
+        SYMBOL,
+        day,
+        Findings({}, {}, {}, (beyond, beyond._replace(table="ohlcv", rule="volume_negative", start_ns=first + 500 * SECOND))),
+    )
+    after = examples_of(lake, VENUE, SYMBOL)
+    at = (after.exchange_ns - first) / SECOND
+    until = lake.read("labels", VENUE, SYMBOL)["barrier_end_ns"].to_numpy()
+    for start, end in (stretches[SUSPECT], stretches[WITNESS], (400, 405)):
+        touched = (at <= end + 30) & (np.maximum(until, after.label_end_ns) >= first + start * SECOND)
+        assert touched.sum() > 50
+        assert not after.usable[touched].any()
+    lost = after.lost
+    assert min(lost["suspect"], lost["witness"], lost["quarantined"]) > 50
+    assert sum(lost.values()) + after.usable.sum() == len(after.exchange_ns)
+    assert "reconnect" not in lost
+    same = after.doubt == before.doubt
+    assert same[(at > 302) & (at < 360)].all()
+    assert same[at > 440].all()
+    mark(lake, VENUE, SYMBOL, day, Findings({}, {"trades.seq_missing": 1}, {}))
+    assert not examples_of(lake, VENUE, SYMBOL).usable.any()
+    mark(lake, VENUE, SYMBOL, day, Findings({}, {}, {}))
+    assert "quarantined" not in examples_of(lake, VENUE, SYMBOL).lost

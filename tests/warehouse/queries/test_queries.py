@@ -4,8 +4,10 @@ import numpy as np
 import pytest
 
 from tests.warehouse.examples import DAY_NS, NOON_NS, STREAM, rows_of, write
+from warehouse.expectations import Findings, Stretch
 from warehouse.lake import Lake
-from warehouse.schema import GAP, OK, RESYNC, START, row_dtype
+from warehouse.quarantine import mark
+from warehouse.schema import GAP, OK, RESYNC, START, SUSPECT, row_dtype
 
 S = 1_000_000_000
 
@@ -83,3 +85,31 @@ def test_rows_per_day(lake):
         ("trades", "2026-01-02", 2, 1, 2),
         ("trades", "2026-01-03", 1, 3, 3),
     ]
+
+
+def test_quality_names_everything_missing_or_doubtful(lake):
+    minutes = np.zeros(3, row_dtype("stream_minutes"))
+    minutes["seq"], minutes["exchange_ns"] = np.arange(3), NOON_NS + np.arange(3) * 60 * S
+    minutes["gaps"], minutes["reconnects"], minutes["messages"] = (1, 0, 0), (2, 0, 0), 100
+    writer = write(lake, "coverage_changes", CHANGES, "a", seal=False)
+    writer.append("stream_minutes", *STREAM, minutes)
+    row = {"exchange_ns": NOON_NS + 20 * S, "receive_ns": 1, "seq": 0, "end_ns": NOON_NS + 21 * S, "kind": SUSPECT, "detail": "said so"}
+    writer.append("findings", *STREAM, [row | {"expected": 0.0, "received": 1.0}])
+    stamps = [NOON_NS + second * S for second in (30, 31, 90)]
+    unread = [{"receive_ns": ns, "seq": seq, "event_seq": 50 + seq, "reason": f"r{seq}", "frame": "x"} for seq, ns in enumerate(stamps)]
+    writer.append("unreadable", *STREAM, unread)
+    writer.close()
+    mark(lake, *STREAM, "2026-01-01", Findings({}, {}, {}, (Stretch("trades", "price_jumped", NOON_NS + 40 * S, NOON_NS + 42 * S, 2),)))
+    found = lake.sql("SELECT * FROM quality WHERE symbol = 'BTC-USDT-PERP'").to_pylist()
+    told = [((row["start_ns"] - NOON_NS) / S, row["duration_s"], row["kind"], row["count"], row["why"].split(";")[0]) for row in found]
+    assert told == [
+        (0, 2, "start", 1, "recording began, the book was not whole yet"),
+        (0, 60, "minute", 3, "gaps 1, reconnects 2"),
+        (10, 0, "gap", 1, "id 100 should have come, 105 came"),
+        (10, 1, "resync", 1, "the book was being made whole again"),
+        (20, 1, "suspect", 1, "said so"),
+        (30, 1, "unreadable", 2, "first of them: r0"),
+        (40, 2, "quarantined", 2, "trades.price_jumped: the price moves by 1000 bps at most from row to row"),
+        (90, 0, "unreadable", 1, "first of them: r2"),
+    ]
+    assert all((row["end_time"] - row["start_time"]).total_seconds() == row["duration_s"] for row in found)
