@@ -10,11 +10,12 @@ from prefect.states import Completed
 
 from flows.alone import alone
 from flows.settings import LOOPBACK, Settings
-from flows.standing import drained, until_told
+from flows.standing import beside, drained, until_told
 from tasks import monitor, notify
 from tasks.record import Recorder, Totals, record
 from tasks.stream import Endpoints, Patience, endpoints, instruments, rest_of, stream
 from tasks.venues.directory import raw_symbol
+from tasks.witness import witness
 from warehouse.lake import Lake
 
 PATIENCE_S = 20.0  # for a run that was closed and is about to let go
@@ -52,7 +53,9 @@ async def recording(
                 recorder.stream(symbol)  # a stream that another process writes fails here, not at its first frame
             frames = stream(venue, raw, where, recorder.wanting, told.stop, patience=patience, told=recorder.note, rest=rest)
             announce = _announce(venue, wanted, settings.refresh_s)
-            totals = await drained(record(recorder, frames, told.stop, _show(recorder, job), announce, seal_s=settings.seal_s), told)
+            every_s = settings.witness_s if recorder.watch is not None else 0.0
+            async with beside(witness(recorder, where, rest, every_s, raw) if every_s else None):
+                totals = await drained(record(recorder, frames, told.stop, _show(recorder, job), announce, seal_s=settings.seal_s), told)
         rows = [{"symbol": symbol, **counts} for symbol, counts in recorder.counts().items()]
         monitor.table(f"{job}-{venue}-counts", rows, "frames by what became of them")
         monitor.flush()

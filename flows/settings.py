@@ -51,6 +51,7 @@ class Settings(BaseSettings):
 
     seal_s: float = Field(default=30.0, gt=0, description="the write-ahead log becomes Parquet this often, seconds")
     refresh_s: float = Field(default=300.0, gt=0, description="a growing partition asks for a refresh this often, seconds")
+    witness_s: float = Field(default=300.0, ge=0, description="each book is held against the venue's own this often, seconds; 0 for never")
     keep_days: int = Field(default=30, gt=0, description="runs and events older than this leave the Prefect database")
     drain_s: float = Field(default=40.0, gt=0, description="time that running flows get to finish when all is stopped, seconds")
 

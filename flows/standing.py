@@ -65,6 +65,25 @@ async def until_told(seconds: float | None = None) -> AsyncIterator[Told]:
             signal.signal(number, handler)
 
 
+@contextlib.asynccontextmanager
+async def beside(work: Coroutine[Any, Any, None] | None) -> AsyncIterator[None]:
+    """Do `work` beside the block; when it fails that is told, and the block goes on."""
+
+    async def watched() -> None:
+        try:
+            if work is not None:
+                await work
+        except Exception:
+            log.exception("what ran beside ended")
+
+    task = asyncio.create_task(watched())
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
 async def drained(work: Coroutine[Any, Any, T], told: Told) -> T:
     """Return what `work` gives; where Prefect cancels the run, let `work` end in order first.
 

@@ -126,6 +126,12 @@ class Recorder:
                 self.watch.instrument(raw_symbol, told, self.lake.rows("instruments", self.venue, symbol))
         return made
 
+    def listen(self, raw_symbol: str, begin: bool) -> np.ndarray | None:
+        """Keep a stream's books from now on, or return those kept; None where the stream turned meanwhile."""
+        stream = self.streams[raw_symbol]
+        kept, stream.heard = stream.heard, [stream.adapter.row.copy()] if begin else None
+        return None if begin or kept is None else np.concatenate(kept)
+
     def note(self, note: Note) -> None:
         """Keep what the feed told of, where there is a watch."""
         if self.watch is not None:
@@ -147,6 +153,8 @@ class Recorder:
                     append("l2_snapshots", adapter.row)
                 if stream.late is not None:
                     add_book(stream.book_words, stream.late)
+                if stream.heard is not None:
+                    stream.heard.append(adapter.row.copy())
                 if self._model is not None:
                     self._on_book(stream, receive_ns)
             elif event == TRADE:
@@ -157,6 +165,7 @@ class Recorder:
                 if self._model is not None:
                     self._on_other(stream, event, adapter.trade, stream.features.trade)
             elif event == CHANGE:
+                stream.heard = None  # rows from both sides of a turn are no witness's
                 if self._records:
                     append("coverage_changes", adapter.change)
                 if self._model is not None:
@@ -261,6 +270,7 @@ class _Stream:
     ahead: tuple[int, int] = (0, 0)  # from our own numbers to those of whoever records the stream
     opened_s: float = field(default_factory=time.monotonic)
     prediction: np.ndarray = field(default_factory=lambda: np.zeros(1, PREDICTION))
+    heard: list[np.ndarray] | None = None  # books kept for a witness
     late: np.ndarray | None = None  # latencies, where they are counted, and the views that they are read from
     book_words: np.ndarray | None = None
     trade_words: np.ndarray | None = None

@@ -17,6 +17,7 @@ MAY_IMPORT = {
     "tasks": NOUNS | {"prefect"},
     "tasks/stream.py": {"tasks.venues", "tasks.feed", "warehouse.schema"},
     "tasks/feed": {"tasks.feed", "tasks.venues", "warehouse.schema", "numba"},
+    "tasks/feed/witness.py": {"msgspec"},
     "tasks/feed/line.py": {"tasks.feed", "tasks.venues", "warehouse.schema", "websockets"},
     "tasks/feed/opened.py": {"tasks.feed", "tasks.venues", "warehouse.schema", "websockets"},
     "tasks/replay.py": set(),

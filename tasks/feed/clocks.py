@@ -13,6 +13,7 @@ TRANSIT_NS = 0  # assumed for the shortest way: it cannot be told from the offse
 WINDOW_NS = 2_000_000_000
 ENOUGH = 3  # messages a window needs
 LEAST_JUMP_NS = 100_000_000
+EARLY, LATE = 2, 4  # windows in a row that make a jump
 _RECENT, _MINUTES = 15, 60
 _MINUTE_NS = 60_000_000_000
 
@@ -59,8 +60,13 @@ class Clock:
             usual = float(np.median(self._floors))
             spread = 1.4826 * float(np.median(np.abs(np.array(self._floors) - usual)))
             if abs(floor - usual) > max(LEAST_JUMP_NS, 8 * spread):
+                # A clock that was set is off by the same from then on; a network or a machine that is
+                # busy is late by ever different times, and nobody is early.
+                jump = round(floor - usual)
+                if self._odd and abs(floor - self._odd[-1]) > max(LEAST_JUMP_NS / 5, abs(jump) / 20):
+                    self._odd.clear()
                 self._odd.append(floor)
-                if len(self._odd) < 2:  # one late window is a late window
+                if len(self._odd) < (EARLY if jump < 0 else LATE):
                     return 0
                 jump = round(float(np.median(self._odd)) - usual)
                 self._floors.clear()

@@ -1,0 +1,82 @@
+"""Ask the venue, now and then, for its own book of each symbol, and doubt ours where it differs."""
+
+import asyncio
+import logging
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from tasks.feed.rest import AskedTooMuchError, RequestFailedError, Rest
+from tasks.feed.terms import Endpoints
+from tasks.feed.witness import Difference, UnreadableBookError, differences, read_book
+from tasks.venues import directory
+from warehouse.schema import WITNESS
+
+logger = logging.getLogger(__name__)
+MARGIN_S = 1.0  # how far a venue's REST book may be from its stream
+AGAIN_S = 5.0  # a first disagreement is held against a second witness after this
+
+
+async def witness(
+    recorder: Any, where: Endpoints, rest: Rest, every_s: float, raw_symbols: Sequence[str], margin_s: float = MARGIN_S,
+    again_s: float = AGAIN_S,
+) -> None:  # fmt: skip
+    """Compare every symbol's book with the venue's, each every `every_s` seconds, until cancelled.
+
+    Twice the same disagreement is a finding about the stretch since the last agreement, and the book
+    begins anew.  Requests go out only while no book waits for its snapshot.
+
+    Parameters
+    ----------
+    recorder : tasks.record.Recorder
+        With a watch.
+    """
+    wire = directory.wire(recorder.venue)
+    agreed_ns = dict.fromkeys(raw_symbols, time.time_ns())
+    while True:
+        for symbol in raw_symbols:
+            await asyncio.sleep(every_s / len(raw_symbols))
+            url, weight = wire.witness_url(symbol, where.rest_url)
+            if not url:
+                return
+            if not recorder.stream(symbol).adapter.is_live or recorder.wanting():
+                continue
+            began_ns = time.time_ns()
+            wrong = await _ask(recorder, rest, symbol, url, weight, margin_s)
+            if wrong:
+                await asyncio.sleep(again_s)
+                again = await _ask(recorder, rest, symbol, url, weight, margin_s)
+                wrong = [one for one in wrong if one in (again or ())] if again is not None else None
+            if wrong:
+                tell(recorder, symbol, agreed_ns[symbol], wrong)
+            if wrong is not None:
+                agreed_ns[symbol] = began_ns
+
+
+async def _ask(recorder: Any, rest: Rest, symbol: str, url: str, weight: float, margin_s: float) -> list[Difference] | None:
+    # What is wrong; None where nothing can be said.
+    if not rest.may_ask(weight):
+        return None
+    recorder.listen(symbol, True)
+    await asyncio.sleep(margin_s)
+    try:
+        book = read_book(await rest.get(url))
+        await asyncio.sleep(margin_s)
+    except (AskedTooMuchError, RequestFailedError, UnreadableBookError) as error:
+        logger.warning("witness of %s: %s", symbol, error)
+        return None
+    finally:
+        rows = recorder.listen(symbol, False)
+    if rows is None or not rows.size:
+        return None
+    told = recorder.instruments.get(symbol)
+    return differences(rows, book, told.contract_base if told else 1.0)
+
+
+def tell(recorder: Any, raw_symbol: str, since_ns: int, wrong: Sequence[Difference]) -> None:
+    """Write that a book was wrong since some moment on our clock, and let it begin anew."""
+    now_ns = time.time_ns()
+    text = "; ".join(str(one) for one in wrong[:5])
+    logger.warning("%s %s: the venue's own book says otherwise: %s", recorder.venue, raw_symbol, text)
+    recorder.watch.find(raw_symbol, WITNESS, since_ns, now_ns, text, wrong[0].theirs, wrong[0].ours)
+    recorder.take(raw_symbol, now_ns, b"")
