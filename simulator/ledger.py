@@ -144,12 +144,13 @@ def read(root: Path | str, venue: str, raw_symbol: str) -> dict[str, np.ndarray]
     def sizes(units: np.ndarray, prices: np.ndarray) -> np.ndarray:
         amount = units / size_unit
         if told["contract_usd"]:
-            return np.divide(amount * told["contract_usd"], prices, out=np.zeros_like(amount), where=prices > 0)
+            amount = np.where(units > 0, amount * told["contract_usd"] / prices, 0.0)
         return amount * (told["contract_base"] or 1.0)
 
     found = {"seq": books[:, 0], "exchange_ns": books[:, 1]} if books.size else {"seq": trades[:0, 0], "exchange_ns": trades[:0, 0]}
     for side, at in (("bid", 2), ("ask", 2 + 2 * depth)):
-        prices = books[:, at : at + depth] / price_unit
+        ticks = books[:, at : at + depth]
+        prices = np.where(ticks > 0, ticks / price_unit, np.nan)
         found |= {f"{side}s": prices, f"{side}_sizes": sizes(books[:, at + depth : at + 2 * depth], prices)}
     price = trades[:, 2] / price_unit
     return found | {
