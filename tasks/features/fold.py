@@ -8,20 +8,52 @@ from typing import BinaryIO
 import numpy as np
 from numba import njit
 
+from tasks.features.bars import BAR, BARS, N_SPANS, begin, book_bar, close_second, doubt_bars, new_bars, trade_bar
 from tasks.features.book import book_features
 from tasks.features.catalogue import NAMES
 from tasks.features.flow import advance, flow_features, oldest_trade, on_book, on_trade
-from tasks.features.state import BOOK_ENTRY, SPANS, STATE, TRADE_ENTRY, new_ring, new_state, restart, wider_ring
+from tasks.features.state import BOOK_ENTRY, SECOND, SPANS, STATE, TRADE_ENTRY, new_ring, new_state, restart, wider_ring
 from warehouse.schema import OK, row_dtype
 
 META = np.dtype([("exchange_ns", "i8"), ("receive_ns", "i8"), ("seq", "i8"), ("event_seq", "i8"), ("clean_ns", "i8"), ("doubt", "i8")])
 _TRADES, _CHANGES = (np.zeros(0, row_dtype(t)) for t in ("trades", "coverage_changes"))
-_DONE, _BOOK_ROOM, _TRADE_ROOM = range(3)
-_WIDTH = len(NAMES)
+_DONE, _BOOK_ROOM, _TRADE_ROOM, _BAR_ROOM = range(4)
+_WIDTH, _BARS_WAITING = len(NAMES), 512
+_SILENCE_S = 10 * 86_400  # what is longer is not told second by second
+_SPREAD, _IMBALANCE, _BID, _ASK, _VPIN = (NAMES.index(n) for n in ("spread_bps", "imbalance_5", "depth_bid_5", "depth_ask_5", "vpin"))
 
 
 @njit(cache=True)
-def _on_book(s, books, trades, row, meta, out):
+def _close_bars(s, books, trades, b, closed, row):
+    # Bring the clock to an event, from one whole second to the next; False where there is no room for the rows.
+    second = max(row["exchange_ns"], s["clock_ns"]) // SECOND
+    if b["second"] == 0 or second - b["second"] > _SILENCE_S:
+        begin(b, second)
+        return True
+    while second >= b["second"]:
+        if b["closed"] + N_SPANS > closed.size:
+            return False
+        advance(s, books, trades, b["second"] * SECOND)
+        impact = s["aged_total"][0] + s["aged_lost"][0]
+        close_second(b, impact, s["aged_n"], row["receive_ns"], row["event_seq"], closed)
+    return True
+
+
+@njit(cache=True)
+def _turn(s, b, doubt, ns):
+    restart(s, doubt, ns)
+    doubt_bars(b, doubt)
+
+
+@njit(cache=True)
+def _on_trade(s, books, trades, b, row):
+    advance(s, books, trades, row["exchange_ns"])
+    trade_bar(b, row["price"], row["size"], float(row["aggressor"]), s["mid"])
+    on_trade(s, trades, row)
+
+
+@njit(cache=True)
+def _on_book(s, books, trades, b, row, meta, out):
     advance(s, books, trades, row["exchange_ns"])
     doubt = s["doubt"] if s["doubt"] != OK else row["doubt"]
     meta["exchange_ns"] = row["exchange_ns"]
@@ -35,17 +67,18 @@ def _on_book(s, books, trades, row, meta, out):
             out[i] = np.nan
         meta["clean_ns"] = 0
         if s["doubt"] == OK:  # a side without a level has no mid: nothing may be measured across it
-            restart(s, OK, s["clock_ns"])
+            _turn(s, b, OK, s["clock_ns"])
         return
     book_features(row, out)
     on_book(s, books, row, out)
     flow_features(s, books, trades, out)
+    book_bar(b, out[0], out[_SPREAD], out[_IMBALANCE], out[_BID], out[_ASK], out[_VPIN])
 
 
 @njit(cache=True)
-def fold(state, book_ring, trade_ring, books, trades, changes, at, meta, out):
-    """Fold events, merged by `event_seq`, from the positions in `at`; stop early when a ring is full."""
-    s = state[0]
+def fold(state, bars, book_ring, trade_ring, books, trades, changes, at, meta, out, closed):
+    """Fold events, merged by `event_seq`, from the positions in `at`; stop early when there is no room."""
+    s, bar = state[0], bars[0]
     b, t, c, k = at[0], at[1], at[2], at[3]
     last = np.int64(0x7FFFFFFFFFFFFFFF)
     while b < books.size or t < trades.size or c < changes.size:
@@ -53,21 +86,29 @@ def fold(state, book_ring, trade_ring, books, trades, changes, at, meta, out):
         trade_at = trades[t]["event_seq"] if t < trades.size else last
         change_at = changes[c]["event_seq"] if c < changes.size else last
         if change_at < book_at and change_at < trade_at:
-            restart(s, changes[c]["state"], changes[c]["exchange_ns"])
+            if bar["second"] and not _close_bars(s, book_ring, trade_ring, bar, closed, changes[c]):
+                at[0], at[1], at[2], at[3] = b, t, c, k
+                return _BAR_ROOM
+            _turn(s, bar, changes[c]["state"], changes[c]["exchange_ns"])
             c += 1
         elif trade_at < book_at:
             if s["doubt"] == OK and trades[t]["backfill"] == 0:  # history is not news
                 if s["trade_head"] - oldest_trade(s) >= trade_ring.size:
                     at[0], at[1], at[2], at[3] = b, t, c, k
                     return _TRADE_ROOM
-                advance(s, book_ring, trade_ring, trades[t]["exchange_ns"])
-                on_trade(s, trade_ring, trades[t])
+                if not _close_bars(s, book_ring, trade_ring, bar, closed, trades[t]):
+                    at[0], at[1], at[2], at[3] = b, t, c, k
+                    return _BAR_ROOM
+                _on_trade(s, book_ring, trade_ring, bar, trades[t])
             t += 1
         else:
             if s["book_head"] - s["book_tail"][4] >= book_ring.size:
                 at[0], at[1], at[2], at[3] = b, t, c, k
                 return _BOOK_ROOM
-            _on_book(s, book_ring, trade_ring, books[b], meta[k], out[k])
+            if not _close_bars(s, book_ring, trade_ring, bar, closed, books[b]):
+                at[0], at[1], at[2], at[3] = b, t, c, k
+                return _BAR_ROOM
+            _on_book(s, book_ring, trade_ring, bar, books[b], meta[k], out[k])
             b += 1
             k += 1
     at[0], at[1], at[2], at[3] = b, t, c, k
@@ -75,28 +116,34 @@ def fold(state, book_ring, trade_ring, books, trades, changes, at, meta, out):
 
 
 @njit(cache=True)
-def _live_book(state, book_ring, trade_ring, row, meta, out):
+def _live_book(state, bars, book_ring, trade_ring, row, meta, out, closed):
     s = state[0]
     if s["book_head"] - s["book_tail"][4] >= book_ring.size:
         return _BOOK_ROOM
-    _on_book(s, book_ring, trade_ring, row[0], meta[0], out[0])
+    if not _close_bars(s, book_ring, trade_ring, bars[0], closed, row[0]):
+        return _BAR_ROOM
+    _on_book(s, book_ring, trade_ring, bars[0], row[0], meta[0], out[0])
     return _DONE
 
 
 @njit(cache=True)
-def _live_trade(state, book_ring, trade_ring, row):
+def _live_trade(state, bars, book_ring, trade_ring, row, closed):
     s = state[0]
     if s["doubt"] == OK and row[0]["backfill"] == 0:
         if s["trade_head"] - oldest_trade(s) >= trade_ring.size:
             return _TRADE_ROOM
-        advance(s, book_ring, trade_ring, row[0]["exchange_ns"])
-        on_trade(s, trade_ring, row[0])
+        if not _close_bars(s, book_ring, trade_ring, bars[0], closed, row[0]):
+            return _BAR_ROOM
+        _on_trade(s, book_ring, trade_ring, bars[0], row[0])
     return _DONE
 
 
 @njit(cache=True)
-def _live_change(state, row):
-    restart(state[0], row[0]["state"], row[0]["exchange_ns"])
+def _live_change(state, bars, book_ring, trade_ring, row, closed):
+    if bars[0]["second"] and not _close_bars(state[0], book_ring, trade_ring, bars[0], closed, row[0]):
+        return _BAR_ROOM
+    _turn(state[0], bars[0], row[0]["state"], row[0]["exchange_ns"])
+    return _DONE
 
 
 def _room(entry: np.dtype, rows: np.ndarray) -> np.ndarray:
@@ -128,7 +175,8 @@ class Features:
     """
 
     def __init__(self) -> None:
-        self.state = new_state()
+        self.state, self._bars = new_state(), new_bars()
+        self._closed, self._taken = np.zeros(_BARS_WAITING, BAR), [np.zeros(0, BAR)]
         self._book_ring = new_ring(BOOK_ENTRY)
         self._trade_ring = new_ring(TRADE_ENTRY)
         self.meta = np.zeros(1, META)
@@ -137,29 +185,46 @@ class Features:
 
     def _make_room(self, code: int) -> None:
         s = self.state[0]
-        if code == _BOOK_ROOM:
+        if code == _BAR_ROOM:
+            self._take()
+        elif code == _BOOK_ROOM:
             self._book_ring = wider_ring(self._book_ring, s["book_head"], s["book_tail"][4])
         else:
             self._trade_ring = wider_ring(self._trade_ring, s["trade_head"], oldest_trade(s))
 
+    def _take(self) -> None:
+        if n := int(self._bars["closed"][0]):
+            self._taken.append(self._closed[:n].copy())
+            self._bars["closed"] = 0
+
+    def bars(self) -> np.ndarray:
+        """Return the bars that closed since the last call, all lengths in the order of closing: records of BAR."""
+        self._take()
+        rows = np.concatenate(self._taken)
+        del self._taken[1:]
+        return rows
+
     def book(self, row: np.ndarray) -> np.ndarray:
         """Fold one book, shape (1,), and return its features: a view of shape (n features,), valid until the next."""
-        while code := _live_book(self.state, self._book_ring, self._trade_ring, row, self.meta, self.out):
+        while code := _live_book(self.state, self._bars, self._book_ring, self._trade_ring, row, self.meta, self.out, self._closed):
             self._make_room(code)
         return self.row
 
     def trade(self, row: np.ndarray) -> None:
         """Fold one trade, shape (1,)."""
-        while code := _live_trade(self.state, self._book_ring, self._trade_ring, row):
+        while code := _live_trade(self.state, self._bars, self._book_ring, self._trade_ring, row, self._closed):
             self._make_room(code)
 
     def change(self, row: np.ndarray) -> None:
         """Fold one change of coverage, shape (1,)."""
-        _live_change(self.state, row)
+        while code := _live_change(self.state, self._bars, self._book_ring, self._trade_ring, row, self._closed):
+            self._make_room(code)
 
     def save(self, file: BinaryIO) -> None:
         """Write everything the fold remembers, so that another process goes on where this one stopped."""
-        np.savez(file, state=self.state.view(np.uint8), books=self._book_ring.view(np.uint8), trades=self._trade_ring.view(np.uint8))
+        self._take()
+        kept = {"state": self.state, "bars": self._bars, "books": self._book_ring, "trades": self._trade_ring}
+        np.savez(file, **{name: array.view(np.uint8) for name, array in kept.items()})
 
     def restore(self, file: BinaryIO) -> None:
         """Go on from what `save` wrote.
@@ -170,9 +235,11 @@ class Features:
             If it was written by features of another shape.
         """
         with np.load(file) as kept:
-            if kept["state"].size != self.state.nbytes:
-                raise ValueError(f"kept state must have {self.state.nbytes} bytes, received {kept['state'].size}: another version wrote it")
-            self.state = kept["state"].view(STATE)
+            for name, own in (("state", self.state), ("bars", self._bars)):
+                size = kept[name].size if name in kept else 0
+                if size != own.nbytes:
+                    raise ValueError(f"kept {name} must have {own.nbytes} bytes, received {size}: another version wrote it")
+            self.state, self._bars = kept["state"].view(STATE), kept["bars"].view(BARS)
             self._book_ring, self._trade_ring = kept["books"].view(BOOK_ENTRY), kept["trades"].view(TRADE_ENTRY)
 
     def batch(self, books: np.ndarray, trades: np.ndarray = _TRADES, changes: np.ndarray = _CHANGES) -> tuple[np.ndarray, np.ndarray]:
@@ -193,6 +260,6 @@ class Features:
         if not self.state[0]["book_head"] and not self.state[0]["trade_head"]:  # nothing to copy yet: make room at once
             self._book_ring, self._trade_ring = _room(BOOK_ENTRY, books), _room(TRADE_ENTRY, trades)
         at = np.zeros(4, np.int64)
-        while code := fold(self.state, self._book_ring, self._trade_ring, books, trades, changes, at, meta, out):
+        while code := fold(self.state, self._bars, self._book_ring, self._trade_ring, books, trades, changes, at, meta, out, self._closed):
             self._make_room(code)
         return meta, out
