@@ -7,6 +7,7 @@ The book of a symbol is a number that each update raises by one.
 import asyncio
 import time
 from collections import Counter
+from contextlib import suppress
 
 from websockets.asyncio.server import serve
 from websockets.exceptions import ConnectionClosed
@@ -89,7 +90,8 @@ class TinyVenue:
                 elif symbol not in self.mute and not self.deaf:
                     for client, heard in list(self.hearers.items()):
                         if symbol in heard:
-                            await client.send(f"{symbol} + {self.symbols[symbol]}")
+                            with suppress(ConnectionClosed):
+                                await client.send(f"{symbol} + {self.symbols[symbol]}")
 
     async def _talk(self, client):
         self.accepted += 1
