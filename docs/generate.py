@@ -99,6 +99,8 @@ def settings() -> str:
         default = field.default
         if name == "streams":
             default = ",".join(f"{venue}:{symbol}" for venue, symbols in default.items() for symbol in symbols)
+        if name == "lake_keep_days":
+            default = ",".join(f"{what}:{days}" for what, days in default.items())
         rows.append((f"`TIDEBOOK_{name.upper()}`", f"`{str(default).lower() if isinstance(default, bool) else default}`",
                      _NOT_DESCRIBED.get(name) or field.description))  # fmt: skip
     return table(("variable", "default", "meaning"), rows)

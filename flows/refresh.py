@@ -5,7 +5,7 @@ from prefect.client.schemas.objects import State
 from prefect.states import Completed, Failed
 
 from flows.settings import Settings
-from tasks import monitor
+from tasks import monitor, notify
 from tasks.featurize import featurize_partition
 from tasks.label import label_partition
 from tasks.validate import validate_partition
@@ -32,6 +32,7 @@ def refresh(venue: str | None = None, symbols: list[str] | None = None, days: in
         checked = validate_partition(lake, *partition, return_state=True)
         if checked.is_failed():
             wrong += 1
+            notify.partition_quarantined(*partition, str(checked.message))
             done.append({"partition": " ".join(partition), "found": checked.message})
             continue
         features = featurize_partition(lake, *partition)

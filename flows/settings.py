@@ -52,6 +52,10 @@ class Settings(BaseSettings):
     seal_s: float = Field(default=30.0, gt=0, description="the write-ahead log becomes Parquet this often, seconds")
     refresh_s: float = Field(default=300.0, gt=0, description="a growing partition asks for a refresh this often, seconds")
     witness_s: float = Field(default=300.0, ge=0, description="each book is held against the venue's own this often, seconds; 0 for never")
+    lake_keep_days: Annotated[dict[str, int], NoDecode] = Field(
+        default={"raw": 30}, description="days that tables, or `raw` captures, keep: trades:90,raw:30; the others keep all"
+    )
+    lake_bytes: int = Field(default=0, ge=0, description="what the lake may use; beyond, the oldest leaves, captures first; 0 for no bound")
     keep_days: int = Field(default=30, gt=0, description="runs and events older than this leave the Prefect database")
     drain_s: float = Field(default=40.0, gt=0, description="time that running flows get to finish when all is stopped, seconds")
 
@@ -72,6 +76,19 @@ class Settings(BaseSettings):
                 raise ValueError(f"streams must read venue:SYMBOL,venue:SYMBOL, received {entry!r}")
             streams[venue] = (*streams.get(venue, ()), symbol)
         return streams
+
+    @field_validator("lake_keep_days", mode="before")
+    @classmethod
+    def _parse_keep_days(cls, given: Any) -> Any:
+        if not isinstance(given, str):
+            return given
+        days: dict[str, str] = {}
+        for entry in filter(None, (part.strip() for part in given.split(","))):
+            table, separator, number = entry.partition(":")
+            if not (table and separator and number.isdigit() and int(number)):
+                raise ValueError(f"lake_keep_days must read table:days,raw:days with days from 1 up, received {entry!r}")
+            days[table] = number
+        return days
 
     @property
     def prefect_home(self) -> Path:
@@ -112,9 +129,10 @@ class Settings(BaseSettings):
         ours = {
             "TIDEBOOK_LAKE": str(self.lake),
             "TIDEBOOK_STREAMS": ",".join(f"{venue}:{symbol}" for venue, symbols in self.streams.items() for symbol in symbols),
+            "TIDEBOOK_LAKE_KEEP_DAYS": ",".join(f"{table}:{days}" for table, days in self.lake_keep_days.items()),
             "TIDEBOOK_HOME": str(HOME),
         }
-        for name in type(self).model_fields.keys() - {"lake", "streams"}:
+        for name in type(self).model_fields.keys() - {"lake", "streams", "lake_keep_days"}:
             ours[f"TIDEBOOK_{name.upper()}"] = str(getattr(self, name))
         return {
             **os.environ,

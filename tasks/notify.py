@@ -7,6 +7,7 @@ schedule.  Sending takes about a millisecond and waits for nobody.
 from prefect.events import emit_event
 
 SEALED = "tidebook.partition.sealed"
+QUARANTINED = "tidebook.partition.quarantined"
 PROMOTED = "tidebook.model.promoted"
 
 
@@ -16,6 +17,15 @@ def partition_sealed(venue: str, symbol: str, day: str, rows: int) -> None:
         event=SEALED,
         resource={"prefect.resource.id": f"tidebook.partition.{venue}.{symbol}.{day}", "prefect.resource.name": f"{venue} {symbol} {day}"},
         payload={"venue": venue, "symbol": symbol, "day": day, "rows": rows},
+    )
+
+
+def partition_quarantined(venue: str, symbol: str, day: str, why: str) -> None:
+    """Say that a day of a stream broke rules and is left out of training."""
+    emit_event(
+        event=QUARANTINED,
+        resource={"prefect.resource.id": f"tidebook.partition.{venue}.{symbol}.{day}", "prefect.resource.name": f"{venue} {symbol} {day}"},
+        payload={"venue": venue, "symbol": symbol, "day": day, "why": why},
     )
 
 

@@ -44,3 +44,4 @@ def look(
 
 
 validate_partition = task(validate, name="validate", task_run_name="validate {venue} {symbol} {day}")
+look_at_partitions = task(look, name="look at partitions")

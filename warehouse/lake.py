@@ -16,7 +16,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from warehouse import catalog, parquet, pins, read, upkeep
+from warehouse import catalog, parquet, pins, read, retention, upkeep
 from warehouse.columns import ARROW, arrow_schema, day_name, days, table_of
 from warehouse.delta import KEYS
 from warehouse.errors import FilesGoneError, RowTypeError
@@ -246,6 +246,25 @@ class Lake:
         """Delete files that no version in use needs; see `warehouse.upkeep.vacuum`."""
         self.check_writable()
         return upkeep.vacuum(self._layout, grace_hours)
+
+    def expire(self, keep_days: Mapping[str, int]) -> dict[str, int]:
+        """Take out days that are too old; see `warehouse.retention.expire`."""
+        self.check_writable()
+        return retention.expire(self._layout, keep_days)
+
+    def shrink(self, limit_bytes: int) -> dict[str, int]:
+        """Take out the oldest until the lake fits; see `warehouse.retention.shrink`."""
+        self.check_writable()
+        return retention.shrink(self._layout, limit_bytes)
+
+    def sweep(self) -> int:
+        """Remove write-ahead segments whose rows are sealed; see `warehouse.retention.sweep`."""
+        self.check_writable()
+        return retention.sweep(self._layout)
+
+    def used(self) -> int:
+        """Return the bytes of the lake, without files that wait for `vacuum`."""
+        return retention.used(self._layout)
 
     def publish(self) -> Path:
         """Bring `warehouse.duckdb` up to date and return its path."""

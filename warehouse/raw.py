@@ -1,57 +1,163 @@
-"""Raw frames as they came: `raw/<venue>/<symbol>/<day>/<hour>-<first ns>.zst`, lines `<receive_ns> <frame>`.
+"""Raw frames as they came: `raw/<venue>/<day>/<hour>/<symbol>-<first ns>-<run>.zst`, lines `<receive_ns> <frame>`.
 
-The format is the one that hftbacktest's collector writes, so its files and ours interchange.
-An empty frame stands for a lost connection.
+The lines are those that hftbacktest's collector writes, so its files and ours interchange.  An
+empty frame says that something was lost: the connection, or, when the disk was full for long,
+frames themselves.  A frame with a line break in it stands as `<receive_ns>:b64 <base64>`.
+
+A run is one recording of one stream from its beginning; its files follow each other hour by
+hour.  What was flushed survives a kill; a torn end costs only itself.
 """
 
+import base64
+import os
+import re
+import threading
+import time
+import uuid
+from collections.abc import Iterable, Iterator
+from io import FileIO
 from pathlib import Path
-from typing import BinaryIO
+from typing import NamedTuple
 
 import numpy as np
 import zstandard
 
+from warehouse.errors import LakeFullError, writing
+
 _HOUR = 3_600_000_000_000
-_DAY = 24 * _HOUR
+_NAME = re.compile(r"(?P<symbol>.+)-(?P<first_ns>\d+)-(?P<run>[0-9a-f]{8,})\.zst")
+_WAITING_BYTES = 64 << 20  # kept while the disk is full; beyond, the oldest go and an empty frame says so
+BASE64 = b":b64"
+
+
+class Capture(NamedTuple):
+    """One file of captured frames: whose, of which run, and the stamp of its first line."""
+
+    symbol: str
+    run: str
+    first_ns: int
+    path: Path
 
 
 class RawWriter:
-    """Appends the frames of one stream, a file an hour; what was flushed survives a kill."""
+    """Appends the frames of one stream, a file an hour.
+
+    `write` only remembers; `flush`, which may run in another thread, compresses and writes.
+    """
 
     def __init__(self, root: Path, venue: str, symbol: str):
-        self._folder = root / "raw" / venue / symbol
-        self._hour = -1
-        self._file: BinaryIO | None = None
-        self._lines: list[bytes] = []
+        self._root, self._venue, self._symbol = root, venue, symbol
+        self.run = f"{time.time_ns():016x}{uuid.uuid4().hex[:4]}"
+        self._lines: list[tuple[int, bytes]] = []
+        self._hour, self._path = -1, root
+        self._file: FileIO | None = None
+        self._lock = threading.Lock()
 
     def write(self, receive_ns: int, frame: bytes) -> None:
         """Keep one frame; it is in the file after the next `flush`."""
-        self._lines.append(b"%d %s\n" % (receive_ns, frame))
-        if receive_ns // _HOUR != self._hour:
-            self._turn(receive_ns)
-
-    def _turn(self, receive_ns: int) -> None:
-        last = self._lines.pop()
-        self.flush()
-        self.close()
-        self._lines = [last]
-        self._hour = receive_ns // _HOUR
-        day = str(np.datetime64(receive_ns, "ns").astype("datetime64[D]"))
-        path = self._folder / day / f"{self._hour % 24:02d}-{receive_ns}.zst"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        self._file = path.open("xb")
+        self._lines.append((receive_ns, frame))
 
     def flush(self) -> None:
-        """Write what is kept as one zstd frame of its own, so that a torn end costs only itself."""
-        if self._lines and self._file is not None:
-            data = b"".join(self._lines)
-            self._file.write(zstandard.ZstdCompressor(level=3).compress(data))
-            self._file.flush()
-            self._lines = []
+        """Write what is kept, as one zstd frame of its own a file.
+
+        Raises
+        ------
+        LakeFullError
+            If there is no space: what could not be written is kept and tried again.
+        """
+        with self._lock:
+            waiting, self._lines = self._lines, []
+            while waiting:
+                try:
+                    if self._file is None or waiting[0][0] // _HOUR > self._hour:
+                        self._turn(waiting[0][0])
+                    # Stamps may run back a little; only a later hour turns the page.
+                    n = next((i for i, (ns, _) in enumerate(waiting) if ns // _HOUR > self._hour), len(waiting))
+                    self._append(b"".join(_line(*line) for line in waiting[:n]))
+                except LakeFullError:
+                    self._lines = [*_bounded(waiting), *self._lines]
+                    raise
+                waiting = waiting[n:]
 
     def close(self) -> None:
         """Flush and close; the writer opens a new file if more comes."""
         self.flush()
+        with self._lock:
+            if self._file is not None:
+                self._file.close()
+                self._file = None
+
+    def _turn(self, receive_ns: int) -> None:
         if self._file is not None:
             self._file.close()
             self._file = None
-            self._hour = -1
+        self._hour = receive_ns // _HOUR
+        folder = hour_folder(self._root, self._venue, receive_ns)
+        self._path = folder / f"{self._symbol}-{receive_ns}-{self.run}.zst"
+        with writing(self._path):
+            folder.mkdir(parents=True, exist_ok=True)
+            self._file = self._path.open("ab", buffering=0)
+
+    def _append(self, data: bytes) -> None:
+        assert self._file is not None, "a page was turned before"
+        view = memoryview(zstandard.ZstdCompressor(level=3).compress(data))
+        end = os.fstat(self._file.fileno()).st_size
+        with writing(self._path):
+            try:
+                while view:
+                    view = view[self._file.write(view) or 0 :]
+            except OSError:
+                os.ftruncate(self._file.fileno(), end)
+                raise
+
+
+def _line(receive_ns: int, frame: bytes) -> bytes:
+    if b"\n" in frame:
+        return b"%d%s %s\n" % (receive_ns, BASE64, base64.b64encode(frame))
+    return b"%d %s\n" % (receive_ns, frame)
+
+
+def _bounded(lines: list[tuple[int, bytes]]) -> list[tuple[int, bytes]]:
+    room = _WAITING_BYTES
+    for i in range(len(lines) - 1, -1, -1):
+        room -= len(lines[i][1])
+        if room < 0:
+            return [(lines[i][0], b""), *lines[i + 1 :]]
+    return lines
+
+
+def hour_folder(root: Path, venue: str, receive_ns: int) -> Path:
+    """Return the folder of one venue's captures of the hour of a stamp.
+
+    Examples
+    --------
+    >>> hour_folder(Path("lake"), "kraken", 1_767_268_800_000_000_000).as_posix()
+    'lake/raw/kraken/2026-01-01/12'
+    """
+    day, clock = str(np.datetime64(receive_ns, "ns").astype("datetime64[h]")).split("T")
+    return root / "raw" / venue / day / clock[:2]
+
+
+def hours(root: Path) -> Iterator[tuple[str, str, Path]]:
+    """Yield the hours that were captured: venue, `YYYY-MM-DD/HH`, folder."""
+    for folder in sorted((root / "raw").glob("*/????-??-??/[0-2][0-9]")):
+        venue, day, hour = folder.parts[-3:]
+        yield venue, f"{day}/{hour}", folder
+
+
+def captures(paths: Iterable[Path]) -> list[Capture]:
+    """Return the captures among files and within folders, by symbol and in the order in which they were written."""
+    found = []
+    for path in paths:
+        for file in sorted(path.rglob("*.zst")) if path.is_dir() else [path]:
+            match = _NAME.fullmatch(file.name)
+            if match:
+                found.append(Capture(match["symbol"], match["run"], int(match["first_ns"]), file))
+    return sorted(found, key=lambda capture: (capture.symbol, capture.run, capture.first_ns))
+
+
+def run_up(capture: Capture) -> list[Capture]:
+    """Return the captures of the same run before this one, oldest first: what a book in it may stand on."""
+    venue_folder = capture.path.parents[2]
+    same = captures(venue_folder.glob(f"*/*/{capture.symbol}-*-{capture.run}.zst"))
+    return [earlier for earlier in same if earlier.first_ns < capture.first_ns]

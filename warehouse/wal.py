@@ -86,10 +86,13 @@ class Segment:
                 self.path = folder / f"{number:08d}{SUFFIX}"
                 try:
                     self._fd = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o644)
-                    break
                 except FileExistsError:  # another writer, of other tables of this stream, took the number
                     number += 1
-            fcntl.flock(self._fd, fcntl.LOCK_EX)
+                    continue
+                fcntl.flock(self._fd, fcntl.LOCK_EX)
+                if os.fstat(self._fd).st_nlink:
+                    break
+                os.close(self._fd)  # taken for an orphan, and removed, before it was locked
             sync_folder(folder)
         self.acked_bytes = 0
         self._written = 0

@@ -23,7 +23,10 @@ def test_environment_sets_every_field(monkeypatch, tmp_path):
 
 
 def test_a_child_process_reads_the_same_settings(monkeypatch, tmp_path):
-    given = Settings(lake=tmp_path, streams="binance_spot:BTC-USDT,binance_usdm:BTC-USDT-PERP", horizon_s=2.5, seed=11, mlflow_port=5999)
+    given = Settings(
+        lake=tmp_path, streams="binance_spot:BTC-USDT,binance_usdm:BTC-USDT-PERP", horizon_s=2.5, seed=11, mlflow_port=5999,
+        lake_keep_days="raw:7,trades:90", lake_bytes=10**12,
+    )  # fmt: skip
     for name, value in given.environment().items():
         monkeypatch.setenv(name, value)
     assert Settings() == given
@@ -47,3 +50,9 @@ def test_settings_do_not_change():
 def test_streams_that_do_not_parse_say_what_was_expected(streams):
     with pytest.raises(ValidationError, match="venue:SYMBOL"):
         Settings(streams=streams)
+
+
+@pytest.mark.parametrize("days", ["raw", "raw:0", "trades:many", ":3"])
+def test_days_that_do_not_parse_say_what_was_expected(days):
+    with pytest.raises(ValidationError, match="table:days"):
+        Settings(lake_keep_days=days)

@@ -1,3 +1,4 @@
+import fcntl
 import random
 import signal
 import subprocess
@@ -151,3 +152,19 @@ def test_a_damaged_segment_is_set_aside_and_its_whole_commits_are_kept(tmp_path)
     assert lake.rows("trades", *STREAM).tobytes() == rows_of("trades", 0, 10).tobytes()
     assert [path.suffix for path in lake.damaged()] == [".damaged"]
     assert lake.damaged()[0].read_bytes() == content
+
+
+def test_a_segment_taken_for_an_orphan_before_it_was_locked_is_made_again(tmp_path, monkeypatch):
+    lock, taken = fcntl.flock, []
+
+    def too_late(fd, how):
+        if not taken:
+            taken.append(next(tmp_path.glob("*.wal")))
+            taken[0].unlink()
+        lock(fd, how)
+
+    monkeypatch.setattr(fcntl, "flock", too_late)
+    segment = Segment(tmp_path)
+    assert taken
+    assert segment.path.exists()
+    segment.close()

@@ -1,0 +1,187 @@
+import os
+import threading
+import time
+
+import numpy as np
+import pytest
+
+from tests.warehouse.examples import DAY_NS, NOON_NS, STREAM, rows_of, text_rows, write
+from warehouse.errors import UnknownTableError
+from warehouse.lake import Lake
+from warehouse.raw import RawWriter
+from warehouse.retention import expire, shrink, sweep
+
+HOUR_NS = 3_600_000_000_000
+OTHER = ("binance_spot", "BTC-USDT")
+
+
+@pytest.fixture
+def lake(tmp_path):
+    return Lake(tmp_path / "lake")
+
+
+def _days(lake, table="trades"):
+    return [day[-2:] for venue, symbol, day in lake.partitions(table) if (venue, symbol) == STREAM]
+
+
+def _write_days(lake, table="trades", first=0, days=6, per_day=20):
+    for day in range(days):
+        at = first + day * per_day
+        rows = rows_of(table, at, per_day, NOON_NS + day * DAY_NS - at * 1_000_000)
+        write(lake, table, rows, f"{table} {at}")
+
+
+def _now(day):
+    return NOON_NS + (day - 1) * DAY_NS
+
+
+def test_days_beyond_the_age_leave_and_the_newest_of_a_stream_stays(lake):
+    _write_days(lake)
+    write(lake, "trades", rows_of("trades", 0, 5), "other", OTHER)
+    assert expire(lake._layout, {"trades": 4, "l2_snapshots": 1}, _now(6)) == {"trades": 2}
+    assert _days(lake) == ["03", "04", "05", "06"]
+    assert (*OTHER, "2026-01-01") in lake.partitions("trades")
+    assert expire(lake._layout, {"trades": 4}, _now(6)) == {}
+    assert expire(lake._layout, {"trades": 1}, _now(30)) == {"trades": 3}
+    assert _days(lake) == ["06"]
+    writer = lake.writer()
+    assert writer.session(*STREAM, "next").base["trades"] == 120
+    writer.close()
+
+
+def test_a_name_that_is_no_table_is_refused(lake):
+    with pytest.raises(UnknownTableError, match="bokks"):
+        lake.expire({"bokks": 3})
+
+
+def test_a_pinned_version_survives_its_days(lake):
+    _write_days(lake)
+    lake.pin({"trades": (version := lake.version("trades"))}, "model-1")
+    before = lake.read("trades", version=version)
+    lake.expire({"trades": 1})
+    lake.compact()
+    lake.vacuum(0)
+    assert _days(lake) == ["06"]
+    assert lake.read("trades", version=version).equals(before)
+    assert lake.changed("model-1") == []
+    lake.unpin("model-1")
+    assert lake.vacuum(0)["trades"] == 5
+
+
+def _capture(lake, hours, venue="binance_usdm"):
+    for hour in hours:
+        writer = RawWriter(lake.root, venue, "BTC-USDT-PERP")
+        writer.write(NOON_NS + hour * HOUR_NS, os.urandom(5000))
+        writer.close()
+
+
+def test_captures_leave_by_age_and_the_newest_hour_of_a_venue_stays(lake):
+    _capture(lake, [-13, 0, 1, 25])
+    _capture(lake, [0], "kraken")
+    assert expire(lake._layout, {"raw": 2}, _now(3)) == {"raw": 3}
+    assert sorted(path.relative_to(lake.raw).parts[:3] for path in lake.raw.rglob("*.zst")) == [
+        ("binance_usdm", "2026-01-02", "13"), ("kraken", "2026-01-01", "12"),
+    ]  # fmt: skip
+    assert not (lake.raw / "binance_usdm" / "2025-12-31").exists()
+
+
+def test_too_large_a_lake_loses_captures_first_then_the_oldest_days(lake):
+    _capture(lake, [0, 1, 30])
+    _write_days(lake, "trades")
+    _write_days(lake, "l2_snapshots")
+    now, whole = _now(6), lake.used()
+    assert shrink(lake._layout, whole, now) == {}
+    assert shrink(lake._layout, whole - 1, now) == {"raw": 1}
+    assert shrink(lake._layout, lake.used() - 5_000, now) == {"raw": 1}
+    assert shrink(lake._layout, lake.used() - 1, now) == {"l2_snapshots": 1}
+    assert (_days(lake), _days(lake, "l2_snapshots")) == (["01", "02", "03", "04", "05", "06"], ["02", "03", "04", "05", "06"])
+    size = lake.used()
+    lake.pin({"l2_snapshots": lake.version("l2_snapshots")}, "model-1")
+    assert shrink(lake._layout, 0, now) == {"trades": 5}, "what is pinned would free nothing"
+    assert lake.used() < size
+    assert (_days(lake), _days(lake, "l2_snapshots")) == (["06"], ["02", "03", "04", "05", "06"])
+
+
+def test_what_left_its_table_does_not_count_and_frees_its_bytes_with_vacuum(lake):
+    _write_days(lake)
+    before = lake.used()
+    lake.expire({"trades": 1})
+    assert lake.used() < before
+    assert lake.size() > lake.used()
+    lake.vacuum(0)
+    assert abs(lake.size() - lake.used()) < 50_000, "only the table log is not counted"
+
+
+def test_sealed_segments_of_the_dead_go_and_unsealed_ones_stay(lake):
+    _write_days(lake, days=1)
+    folder = lake.root / "wal" / STREAM[0] / STREAM[1]
+    writer = write(lake, "trades", rows_of("trades", 20, 10), "dies", seal=False)
+    (segment,) = folder.glob("*.wal")
+    left = segment.read_bytes()
+    assert sweep(lake._layout) == 0, "its writer lives"
+    writer.close()
+    segment.write_bytes(left)
+    (folder / "00000099.wal").write_bytes(b"")
+    assert sweep(lake._layout) == 2
+    assert not list(folder.glob("*.wal"))
+    unsealed = write(lake, "unreadable", text_rows(0, 3), "later", seal=False)
+    unsealed._streams[STREAM].close()  # as if killed: the lock is gone, the rows are only here
+    assert sweep(lake._layout) == 0
+    assert lake.read("unreadable").num_rows == 3
+
+
+@pytest.mark.slow
+def test_readers_read_and_writers_write_while_days_leave(lake):
+    _write_days(lake)
+    lake.pin({"trades": (version := lake.version("trades"))}, "model-1")
+    pinned = lake.read("trades", version=version)
+    stop, failures, seen = threading.Event(), [], []
+
+    def keep(do):
+        def loop():
+            while not stop.is_set():
+                try:
+                    do()
+                except BaseException as error:
+                    failures.append(error)
+                    return
+
+        return threading.Thread(target=loop)
+
+    def reads():
+        seq = lake.read("trades")["seq"].to_numpy()
+        assert np.array_equal(seq, np.arange(seq[0], seq[-1] + 1)), "a hole or a double"
+        assert not seen or seq[-1] >= seen[-1], "went back"
+        seen.append(int(seq[-1]))
+        assert lake.sql("SELECT count(*) = count(DISTINCT seq) AS whole FROM trades")["whole"].to_pylist() == [True]
+        assert lake.read("trades", version=version).equals(pinned)
+
+    def tidies():
+        lake.expire({"trades": 1, "raw": 1})
+        lake.shrink(1)
+        lake.compact()
+        lake.publish()
+        lake.vacuum(1)
+        lake.sweep()
+
+    threads = [keep(reads), keep(tidies)]
+    for thread in threads:
+        thread.start()
+    try:
+        for day in range(6, 14):
+            for part in range(3):
+                at = day * 20 + part * 7
+                n = 7 if part < 2 else 6
+                write(lake, "trades", rows_of("trades", at, n, NOON_NS + day * DAY_NS - at * 1_000_000), f"more {at}")
+        time.sleep(0.5)
+    finally:
+        stop.set()
+        for thread in threads:
+            thread.join()
+    assert failures == []
+    assert len(seen) > 3
+    tidies()
+    assert _days(lake) == ["14"]
+    assert lake.read("trades")["seq"].to_pylist() == list(range(260, 280))
+    assert lake.read("trades", version=version).equals(pinned)
+    assert lake.changed("model-1") == []

@@ -1,0 +1,182 @@
+"""What leaves a lake so that it goes on fitting its disk: by age, by size, and what nobody knows any more.
+
+Whole days of one stream and table leave the table's newest version; their files stay for readers
+until `upkeep.vacuum`, and for good where a pin holds them.  The newest day of each stream and
+table always stays: the next session takes its numbers from there.
+"""
+
+import os
+import shutil
+import time
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from warehouse.columns import DAY_NS, day_name, table_of
+from warehouse.delta import DataFile
+from warehouse.errors import FilesGoneError
+from warehouse.layout import Layout
+from warehouse.pins import pinned_files
+from warehouse.raw import hours
+from warehouse.schema import TABLES
+from warehouse.wal import Orphan, commits, segments
+
+RAW = "raw"  # stands beside table names where days are given
+_ATTEMPTS = 5
+
+
+@dataclass(frozen=True)
+class _Day:
+    """One day of one stream in one table, or one hour of captures."""
+
+    what: str
+    day: str
+    size: int
+    files: tuple[DataFile, ...] = ()
+    folder: Path | None = None
+
+
+def expire(layout: Layout, keep_days: Mapping[str, int], now_ns: int | None = None) -> dict[str, int]:
+    """Take out what is older than so many days and return how many files or folders left, by table or `raw`.
+
+    Parameters
+    ----------
+    keep_days : mapping of str to int
+        Table, or `raw`, to days that stay, today included; what is not named stays for good.
+
+    Raises
+    ------
+    UnknownTableError
+        If a name is neither a table nor `raw`.
+    """
+    today = (time.time_ns() if now_ns is None else now_ns) // DAY_NS
+    gone: dict[str, int] = {}
+    for what, days in keep_days.items():
+        first = day_name(today - max(days, 1) + 1)
+        if what == RAW:
+            old = [unit for unit in _raw_hours(layout) if unit.day < first]
+        else:
+            old = [unit for unit in _table_days(layout, table_of(what).name) if unit.day < first]
+        gone[what] = _drop(layout, old)
+    return {what: n for what, n in gone.items() if n}
+
+
+def shrink(layout: Layout, limit_bytes: int, now_ns: int | None = None) -> dict[str, int]:
+    """Take out the oldest until the lake is no larger, and return how many files or folders left, by table or `raw`.
+
+    Captures leave first, for nothing else needs them; then sealed days, the oldest of any table
+    first.  What a pin holds would free nothing and stays.
+    """
+    excess = used(layout) - limit_bytes
+    if excess <= 0:
+        return {}
+    today = day_name((time.time_ns() if now_ns is None else now_ns) // DAY_NS)
+    pinned = {table: pinned_files(layout, table) for table in TABLES}
+    days = [unit for table in TABLES for unit in _table_days(layout, table) if unit.day < today]
+    free = [unit for unit in days if not any(file.path in pinned[unit.what] for file in unit.files)]
+    chosen: dict[str, list[_Day]] = {}
+    for unit in (*sorted(_raw_hours(layout), key=_age), *sorted(free, key=_age)):
+        if excess <= 0:
+            break
+        chosen.setdefault(unit.what, []).append(unit)
+        excess -= unit.size
+    return {what: n for what, units in chosen.items() if (n := _drop(layout, units))}
+
+
+def used(layout: Layout) -> int:
+    """Return the bytes of a lake without the files that left their tables already and only await `vacuum`."""
+    total = 0
+    for table in TABLES:
+        held = {file.path: file.size for file in layout.log(table).snapshot().files}
+        total += sum(held.values())
+        folder = layout.table(table)
+        total += sum(_size(folder / path) for path in pinned_files(layout, table) - held.keys())
+    for entry in os.scandir(layout.root):
+        if entry.name != "tables":
+            total += _size(Path(entry.path))
+    return total
+
+
+def sweep(layout: Layout) -> int:
+    """Remove write-ahead segments that dead writers left although all their rows are sealed; return how many.
+
+    One with rows that are not sealed yet stays until the stream's next writer seals it.
+    """
+    removed = 0
+    for venue, symbol in layout.streams():
+        for path in segments(layout.wal(venue, symbol)):
+            orphan = Orphan.adopt(path)
+            if orphan is None:
+                continue
+            try:
+                last = {part.table: part.hi for commit in commits(path) for part in commit}
+                if all(layout.log(table).snapshot().watermark(venue, symbol) >= hi for table, hi in last.items()):
+                    orphan.unlink()
+                    removed += 1
+            finally:
+                orphan.close()
+    return removed
+
+
+def _age(unit: _Day) -> tuple[str, str]:
+    return unit.day, unit.what
+
+
+def _raw_hours(layout: Layout) -> Iterator[_Day]:
+    newest: dict[str, str] = {}
+    found = list(hours(layout.root))
+    for venue, hour, _ in found:
+        newest[venue] = max(newest.get(venue, ""), hour)
+    for venue, hour, folder in found:
+        if hour != newest[venue]:  # it may be being written
+            yield _Day(RAW, hour, _size(folder), folder=folder)
+
+
+def _table_days(layout: Layout, table: str) -> Iterator[_Day]:
+    days: dict[tuple[str, str], dict[str, list[DataFile]]] = {}
+    for file in layout.log(table).snapshot().files:
+        days.setdefault((file.venue, file.symbol), {}).setdefault(file.day, []).append(file)
+    for held in days.values():
+        for day in sorted(held)[:-1]:
+            yield _Day(table, day, sum(file.size for file in held[day]), tuple(held[day]))
+
+
+def _drop(layout: Layout, units: Collection[_Day]) -> int:
+    gone = 0
+    for unit in units:
+        if unit.folder is not None:
+            shutil.rmtree(unit.folder, ignore_errors=True)
+            if not any(unit.folder.parent.iterdir()):
+                unit.folder.parent.rmdir()
+            gone += 1
+    for table in {unit.what for unit in units if unit.files}:
+        gone += _drop_days(layout, table, {(unit.files[0].venue, unit.files[0].symbol, unit.day) for unit in units if unit.what == table})
+    return gone
+
+
+def _drop_days(layout: Layout, table: str, days: set[tuple[str, str, str]]) -> int:
+    log = layout.log(table)
+    for attempt in range(_ATTEMPTS):
+        files = [file for file in log.snapshot().files if (file.venue, file.symbol, file.day) in days]
+        if not files:
+            return 0
+        try:
+            log.commit([], removed=files)
+            return len(files)
+        except FilesGoneError:  # merged by another process while we looked
+            if attempt == _ATTEMPTS - 1:
+                raise
+    raise AssertionError("the loop above returns or raises")
+
+
+def _size(path: Path) -> int:
+    if not path.is_dir():
+        return path.stat().st_size if path.exists() else 0
+    total = 0
+    for folder, _, names in os.walk(path):
+        for name in names:
+            try:
+                total += os.stat(os.path.join(folder, name)).st_size
+            except FileNotFoundError:
+                continue  # rotated or removed since it was listed
+    return total
