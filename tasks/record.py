@@ -9,6 +9,7 @@ stops the acknowledging, not the stream: rows wait in memory and go with a later
 import asyncio
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -233,6 +234,16 @@ class Recorder:
         self.totals.committed += rows
         return rows
 
+    def seal(self) -> int:
+        """Move what was acknowledged into the tables and return the rows; on a full disk they stay acknowledged."""
+        try:
+            rows = self.writer.seal()
+        except LakeFullError:
+            self.totals.full += 1
+            return 0
+        self.totals.sealed += rows
+        return rows
+
     def wanting(self) -> list[str]:
         """Return the symbols whose book waits for a REST snapshot."""
         return [raw for raw, stream in self.streams.items() if stream.adapter.needs_snapshot]
@@ -298,17 +309,23 @@ async def record(
     Totals
     """
     done = asyncio.Event()
-    keeper = asyncio.create_task(_keep(recorder, done, told, sealed, commit_s, seal_s))
+    keepers = [
+        asyncio.create_task(_commit_often(recorder, done, told, commit_s)),
+        asyncio.create_task(_seal_often(recorder, done, sealed, seal_s)),
+    ]
+    ended: list[object] = []  # a keeper ends early only by an error
+    for keeper in keepers:
+        keeper.add_done_callback(ended.append)
     try:
         async for raw_symbol, receive_ns, frame in frames:
             recorder.take(raw_symbol, receive_ns, frame)
             if recorder.is_behind:
                 await asyncio.to_thread(recorder.commit)
-            if keeper.done() or (stop is not None and stop.is_set()):
+            if ended or (stop is not None and stop.is_set()):
                 break
     finally:
         done.set()
-        await keeper
+        await asyncio.gather(*keepers)
         if recorder.watch is not None:
             recorder.watch.close_minute()
         await asyncio.to_thread(recorder.commit)
@@ -317,22 +334,23 @@ async def record(
     return recorder.totals
 
 
-async def _keep(
-    recorder: Recorder, done: asyncio.Event, told: Callable[[Totals], None], sealed: Callable[[int], None], commit_s: float, seal_s: float
-) -> None:
-    # One thread's work at a time: a commit never races a seal.
-    last_seal = time.monotonic()
-    while not done.is_set():
-        try:
-            await asyncio.wait_for(done.wait(), commit_s)
-        except TimeoutError:
-            await asyncio.to_thread(recorder.commit)
-            recorder.warm_up()
-            if recorder.watch is not None:
-                recorder.watch.tick()
-            told(recorder.totals)
-            if time.monotonic() - last_seal >= seal_s:
-                last_seal = time.monotonic()
-                rows = await asyncio.to_thread(recorder.writer.seal)
-                recorder.totals.sealed += rows or 0
-                sealed(rows or 0)
+async def _commit_often(recorder: Recorder, done: asyncio.Event, told: Callable[[Totals], None], every_s: float) -> None:
+    while not await _comes(done, every_s):
+        await asyncio.to_thread(recorder.commit)
+        recorder.warm_up()
+        if recorder.watch is not None:
+            recorder.watch.tick()
+        told(recorder.totals)
+
+
+async def _seal_often(recorder: Recorder, done: asyncio.Event, sealed: Callable[[int], None], every_s: float) -> None:
+    # Beside the commits: with hundreds of streams a seal takes seconds, and rows must not wait so long.
+    while not await _comes(done, every_s):
+        rows = await asyncio.to_thread(recorder.seal)
+        sealed(rows)
+
+
+async def _comes(event: asyncio.Event, within_s: float) -> bool:
+    with suppress(TimeoutError):
+        return await asyncio.wait_for(event.wait(), within_s)
+    return False

@@ -1,0 +1,180 @@
+"""Frames into the lake by the one path: what was acknowledged is there, what waits is not lost, what was kept replays."""
+
+import asyncio
+import contextlib
+import resource
+import time
+
+import numpy as np
+import pyarrow as pa
+import pytest
+
+from tasks import record as recording
+from tasks.feed.terms import Note
+from tasks.feed.watch import Watch
+from tasks.record import Recorder, record
+from tasks.replay import read_capture, replay
+from tests.captures import generated
+from warehouse.lake import Lake
+from warehouse.raw import captures
+from warehouse.schema import GAP, STALL
+
+VENUE, RAW, SYMBOL = "binance_usdm", "BTCUSDT", "BTC-USDT-PERP"
+TABLES = ("l2_snapshots", "trades", "coverage_changes", "unreadable")
+
+
+async def frames_of(pairs, pause=None):
+    for n, (stamp, frame) in enumerate(pairs):
+        if pause is not None:
+            await pause(n)
+        elif n % 64 == 0:
+            await asyncio.sleep(0)
+        yield RAW, stamp, frame
+
+
+def rows(lake, table):
+    return lake.read(table, VENUE, SYMBOL)
+
+
+def same(a, b):
+    """Whether two tables hold the same bits; NaN equals itself."""
+    assert a.column_names == b.column_names
+    for name in a.column_names:
+        x, y = a[name].combine_chunks(), b[name].combine_chunks()
+        if pa.types.is_floating(x.type):
+            if not np.array_equal(x.to_numpy().view(np.int64), y.to_numpy().view(np.int64)):
+                return False
+        elif not x.equals(y):
+            return False
+    return True
+
+
+def hour(n=600):
+    """Return frames of a session with a lost connection, an unreadable frame and a turn of the hour in it."""
+    pairs = generated(VENUE, n)
+    at = len(pairs) // 2
+    snapshot = next(frame for _, frame in pairs if frame.startswith(b'{"lastUpdateId"'))
+    shift = 3_600_000_000_000 - pairs[at][0] % 3_600_000_000_000
+    out = [(stamp + shift, frame) for stamp, frame in pairs]
+    out[at:at] = [(out[at][0], b""), (out[at][0], snapshot), (out[at][0], b'{"stream":"btcusdt@trade","data":{"e":"tra')]
+    return out
+
+
+def test_an_hour_of_kept_frames_replayed_into_a_fresh_lake_gives_the_same_rows(tmp_path):
+    first, again = Lake(tmp_path / "first"), Lake(tmp_path / "again")
+    recorder = Recorder(first, VENUE, "live", keep_raw=True)
+    asyncio.run(record(recorder, frames_of(hour()), commit_s=0.01, seal_s=0.05))
+    paths = [capture.path for capture in captures([first.raw])]
+    assert len(paths) == 2, "one file an hour"
+    assert list(read_capture(paths)) == hour()
+    asyncio.run(record(Recorder(again, VENUE, "replay"), replay(paths, RAW)))
+    for table in TABLES:
+        assert rows(first, table).num_rows > 0, table
+        assert same(rows(first, table), rows(again, table)), table
+    assert GAP in rows(first, "coverage_changes")["state"].to_pylist()
+
+
+def test_everything_is_sealed_when_a_run_is_told_to_end(tmp_path):
+    lake, stop = Lake(tmp_path), asyncio.Event()
+    recorder = Recorder(lake, VENUE, "live", watch=Watch())
+
+    async def pause(n):
+        await asyncio.sleep(0)
+        if n == 900:
+            stop.set()
+
+    began = time.monotonic()
+    asyncio.run(record(recorder, frames_of(generated(VENUE, 400), pause), stop, commit_s=0.01, seal_s=0.03))
+    assert time.monotonic() - began < 10.0
+    assert 900 <= recorder.totals.frames <= 902
+    taken = recorder.counts()[SYMBOL]
+    sealed = lake.read("l2_snapshots", VENUE, SYMBOL, tail=False)
+    assert sealed.num_rows == taken["book_updates"] > 50
+    assert sealed["seq"].to_pylist() == list(range(sealed.num_rows))
+    assert lake.read("stream_minutes", VENUE, SYMBOL, tail=False)["messages"].to_pylist() == [taken["messages"]]
+
+
+def test_reading_pauses_while_too_many_rows_wait(tmp_path, monkeypatch):
+    monkeypatch.setattr(recording, "PENDING", 50)
+    waiting = []
+
+    class Slow(Recorder):
+        def commit(self):
+            waiting.append(self._pending)
+            return super().commit()
+
+    recorder = Slow(Lake(tmp_path), VENUE, "live")
+    totals = asyncio.run(record(recorder, frames_of(generated(VENUE, 400)), commit_s=60.0, seal_s=60.0))
+    assert len(waiting) > 5
+    assert max(waiting) < 80, "a snapshot's buffered events may go over by a few"
+    assert totals.committed == sum(rows(recorder.lake, table).num_rows for table in TABLES) > 1000
+
+
+@contextlib.contextmanager
+def small_files(size):
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (before[0], before[1]))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+
+
+@pytest.mark.parametrize("keep_raw", [False, True], ids=["rows", "rows and frames"])
+def test_a_full_disk_stops_acknowledging_and_not_the_stream(tmp_path, keep_raw):
+    lake = Lake(tmp_path)
+    recorder = Recorder(lake, VENUE, "live", keep_raw=keep_raw, watch=Watch())
+    recorder.stream(RAW)
+    pairs, held = generated(VENUE, 400), []
+
+    with small_files(60_000) as free:
+
+        async def pause(n):
+            await asyncio.sleep(0.02 if n % 200 == 0 else 0)
+            if n == len(pairs) - 200:
+                assert recorder.totals.full > 2
+                held.append((recorder.totals.frames, recorder.totals.committed))
+                free()
+
+        totals = asyncio.run(record(recorder, frames_of(pairs, pause), commit_s=0.005, seal_s=0.05))
+    frames, committed = held[0]
+    assert frames > 1000
+    assert committed < totals.committed
+    books = rows(lake, "l2_snapshots")
+    assert books["seq"].to_pylist() == list(range(recorder.counts()[SYMBOL]["book_updates"]))
+    if keep_raw:
+        paths = [capture.path for capture in captures([lake.raw])]
+        assert list(read_capture(paths)) == pairs
+
+
+def test_what_the_feed_tells_becomes_findings_of_its_stream(tmp_path):
+    lake = Lake(tmp_path)
+    recorder = Recorder(lake, VENUE, "live", watch=Watch())
+    recorder.stream(RAW)
+    recorder.note(Note(STALL, (RAW,), 1_700_000_000_000_000_000, 1_700_000_060_000_000_000, "subscribed but silent for 60 s"))
+    asyncio.run(record(recorder, frames_of(generated(VENUE, 50))))
+    found = lake.read("findings", VENUE, SYMBOL).to_pylist()
+    assert [(row["kind"], row["detail"]) for row in found] == [(STALL, "subscribed but silent for 60 s")]
+    assert found[0]["end_ns"] - found[0]["exchange_ns"] == 60_000_000_000
+
+
+def test_many_symbols_are_held_side_by_side(tmp_path):
+    lake = Lake(tmp_path)
+    recorder = Recorder(lake, VENUE, "live")
+    symbols = [f"SIM{i:03d}USDT" for i in range(1, 21)]
+    for symbol in symbols:
+        recorder.stream(symbol)
+    pairs = generated(VENUE, 60)
+
+    async def frames():
+        for stamp, frame in pairs:
+            for symbol in symbols:
+                yield symbol, stamp, frame.replace(b"btcusdt", symbol.lower().encode()).replace(b"BTCUSDT", symbol.encode())
+
+    asyncio.run(record(recorder, frames()))
+    counts = recorder.counts()
+    assert len(counts) == 20
+    assert len({tuple(one.values()) for one in counts.values()}) == 1
+    found = lake.sql("SELECT symbol, count(*) AS n FROM l2_snapshots GROUP BY ALL").to_pylist()
+    assert {row["n"] for row in found} == {counts["SIM001-USDT-PERP"]["book_updates"]}
+    assert len(found) == 20
