@@ -88,7 +88,7 @@ class Ladder:
     ):  # fmt: skip
         self.raw_symbol, self.symbol, self.instrument = raw_symbol, symbol, instrument or Instrument()
         self.book, self._far = new_book(raw_symbol, False, self.instrument.contract_usd, stale_s)
-        self._scale, self._depth, self._base = self.instrument.contract_base, depth, base
+        self._scale, self.depth, self._base = self.instrument.contract_base, depth, base
         self.book["seq"], self.book["trade_seq"] = base.get("l2_snapshots", 0), base.get("trades", 0)
         self._change_seq, self._unreadable_seq = base.get("coverage_changes", 0), base.get("unreadable", 0)
         self._first_event = base.get("event", 0)  # the opening change takes it
@@ -164,8 +164,8 @@ class Ladder:
     def apply(self) -> None:
         """Set the sizes that were read; a size of 0 removes a level, also one that is not held."""
         self._fold(kernel.update)
-        if self._depth:
-            kernel.cut(self.book, self._far, self._depth)
+        if self.depth:
+            kernel.cut(self.book, self._far, self.depth)
 
     def _fold(self, fold) -> None:  # type: ignore[no-untyped-def]
         while fold(self.book, self._far, self._units, self._sizes, *self._n) == kernel.ROOM:
