@@ -2,7 +2,7 @@
 
 Quotes and book come over streams that are not ordered to each other, and a batch of changes
 hides what stood between.  So a quote is held against the book only where the book says that
-nothing moved: a level untouched for `APART_NS` before and after the quote must be as quoted.
+nothing moved: a level untouched for `apart_ns` before and after the quote must be as quoted.
 One contradiction may be the venue's slip; `ENOUGH` of them in a row are not.
 
 What it cannot see: a wrong level that never comes to the touch.
@@ -23,6 +23,11 @@ Quote = tuple[int, float, float, float, float]  # time, bid, its size, ask, its 
 class TouchWitness:
     """Remembers what moved, and judges quotes by it.
 
+    Parameters
+    ----------
+    apart_ns : int
+        How far the two streams may run apart.
+
     Attributes
     ----------
     agreed_ns : int
@@ -40,7 +45,8 @@ class TouchWitness:
     (True, 'bid 100.0 stood above the quoted 99.0')
     """
 
-    def __init__(self) -> None:
+    def __init__(self, apart_ns: int = APART_NS) -> None:
+        self._apart_ns = apart_ns
         self._moved: deque[tuple[int, Sequence[Sequence[str]], Sequence[Sequence[str]]]] = deque()
         self._waiting: deque[Quote] = deque(maxlen=_MOST)
         self._known_ns = self._counted_ns = self.agreed_ns = self._against = 0
@@ -57,21 +63,21 @@ class TouchWitness:
         """Note which levels changed: pairs of price and size as text."""
         moved = self._moved
         moved.append((exchange_ns, bids, asks))
-        last_ns = exchange_ns - 2 * APART_NS
-        if self._waiting and self._waiting[0][0] - APART_NS < last_ns:
-            last_ns = self._waiting[0][0] - APART_NS
+        last_ns = exchange_ns - 2 * self._apart_ns
+        if self._waiting and self._waiting[0][0] - self._apart_ns < last_ns:
+            last_ns = self._waiting[0][0] - self._apart_ns
         while moved[0][0] < last_ns:
             self._known_ns = moved.popleft()[0]
 
     def hear(self, quote: Quote) -> None:
         """Take a quote; one from before the book is known is of no use."""
-        if quote[0] - APART_NS >= self._known_ns:
+        if quote[0] - self._apart_ns >= self._known_ns:
             self._waiting.append(quote)
 
     def is_due(self, book_ns: int, now_ns: int) -> bool:
         """Return whether a quote waits whose time has come; see `doubts`."""
         waiting = self._waiting
-        return bool(waiting) and (waiting[0][0] + APART_NS <= book_ns or waiting[0][0] + PATIENCE_NS <= now_ns)
+        return bool(waiting) and (waiting[0][0] + self._apart_ns <= book_ns or waiting[0][0] + PATIENCE_NS <= now_ns)
 
     def doubts(
         self, book_ns: int, now_ns: int, bid_px: np.ndarray, bid_sz: np.ndarray, ask_px: np.ndarray, ask_sz: np.ndarray
@@ -89,14 +95,14 @@ class TouchWitness:
         """
         while self.is_due(book_ns, now_ns):
             quote = self._waiting.popleft()
-            since_ns = quote[0] - APART_NS
+            since_ns = quote[0] - self._apart_ns
             bids = {float(price) for at_ns, pairs, _ in self._moved if at_ns >= since_ns for price, _ in pairs}
             asks = {float(price) for at_ns, _, pairs in self._moved if at_ns >= since_ns for price, _ in pairs}
             said = _against("bid", quote[1], quote[2], bids, bid_px.tolist(), bid_sz.tolist(), 1.0)
             said = said or _against("ask", quote[3], quote[4], asks, ask_px.tolist(), ask_sz.tolist(), -1.0)
             if not said:
                 self._against, self.agreed_ns = 0, quote[0]
-            elif quote[0] - self._counted_ns >= APART_NS:  # trades of one sweep are one witness
+            elif quote[0] - self._counted_ns >= self._apart_ns:  # trades of one sweep are one witness
                 self._against, self._counted_ns, self.contradiction = self._against + 1, quote[0], said
         return self._against >= ENOUGH
 
