@@ -229,11 +229,11 @@ class CoinbaseAdvanced:
         yield from ladder.publish(exchange_ns, receive_ns, 0)
 
     def _trades(self, event: Event, frame: bytes, receive_ns: int) -> Iterator[int]:
-        for trade in reversed(event.trades):
-            if trade.product_id not in self._products:
-                continue
+        ours = [trade for trade in event.trades if trade.product_id in self._products]
+        for trade in ours:
             if not (trade.trade_id.isascii() and trade.trade_id.isdigit() and len(trade.trade_id) <= _LONGEST_ID):
                 raise UnreadableFrameError(f"a trade's number, not {trade.trade_id[:40]!r}", frame)
+        for trade in sorted(ours, key=lambda trade: int(trade.trade_id)):  # they come newest first
             exchange_ns = self._time(trade.time, frame) or receive_ns
             aggressor = 1 if (trade.side == "BUY") != TELLS_MAKER_SIDE else -1
             yield from tell_trade(
