@@ -157,9 +157,10 @@ def exchange_info(instruments: Iterable[Instrument]) -> dict[str, object]:
     symbols = []
     for made in instruments:
         tick, step = f"{made.tick:.{made.price_decimals}f}", f"{10.0**-made.size_decimals:.{made.size_decimals}f}"
-        row: dict[str, object] = {"symbol": made.raw_symbol, "status": "TRADING"}
+        row: dict[str, object] = {"symbol": made.raw_symbol, "status": "TRADING", "baseAsset": made.base, "quoteAsset": made.quote}
         if made.venue != "binance_spot":
-            row |= {"pair": made.pair, "contractType": "PERPETUAL"}
+            row |= {"pair": made.pair, "contractType": "PERPETUAL", "deliveryDate": 4_133_404_800_000}
+            row["marginAsset"] = made.base if made.contract_usd else made.quote
         if made.contract_usd:
             row |= {"contractStatus": "TRADING", "contractSize": int(made.contract_usd)}
         row["filters"] = [{"filterType": "PRICE_FILTER", "tickSize": tick}, {"filterType": "LOT_SIZE", "stepSize": step}]

@@ -8,6 +8,7 @@ import numpy as np
 
 from simulator.book_kernel import DEPTH, TRADE
 from simulator.market import Market
+from simulator.past import Past
 from simulator.view_kernel import changes
 
 RECENT = 60  # trades kept for the backfills that venues send
@@ -62,6 +63,8 @@ class Desk:
         The last trades, oldest first.
     price, size : callable
         Ticks and size units to the venue's text, trailing zeros included.
+    past : Past
+        What happened before, for REST history.
     skew_ns : int
         Venue clock minus true time; already in every stamp that a wire sees.
     old, serves_old : RestBook or None, and bool
@@ -78,6 +81,7 @@ class Desk:
 
     def __init__(self, market: Market):
         self.market, self.instrument = market, market.instrument
+        self.past = Past(self.instrument, market.seed)
         self.recent: deque[Trade] = deque(maxlen=RECENT)
         self.price = writer(self.instrument.price_decimals, self.instrument.price_pad)
         self.size = writer(self.instrument.size_decimals, self.instrument.size_pad)

@@ -56,7 +56,7 @@ class Market:
     """
 
     def __init__(self, instrument: Instrument, seed: int, start_ns: int, hidden: bool = True):
-        self.instrument = instrument
+        self.instrument, self.seed = instrument, seed
         self._state = state = np.zeros(1, kernel.STATE)
         entropy = [seed, *instrument.venue.encode(), *instrument.raw_symbol.encode()]
         self._rng = np.random.SeedSequence(entropy).generate_state(1, np.uint64)

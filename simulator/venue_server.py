@@ -6,30 +6,24 @@ speed 1, as venues do, and slows the market at any higher speed.  Faults come by
 """
 
 import asyncio
-import json
 import logging
 import math
 import time
-from collections import Counter
 from collections.abc import Hashable, Mapping
 from functools import partial
-from http import HTTPStatus
-from typing import Any
 from urllib.parse import parse_qsl, urlsplit
 
 from websockets.asyncio.server import Server, ServerConnection
 from websockets.asyncio.server import serve as serve_websocket
-from websockets.datastructures import Headers
 from websockets.exceptions import ConnectionClosed
-from websockets.http11 import Request as HttpRequest
-from websockets.http11 import Response
 
 from simulator.connection import Client, Socket, frame, possible
 from simulator.desk import Beat, Desk
 from simulator.faults import Dice, FaultPlan
+from simulator.front import Front
 from simulator.fundamental import Course
 from simulator.ledger import Ledger
-from simulator.protocol import BOOK, Answer, Message, Moment, Request
+from simulator.protocol import BOOK, Message, Moment
 from simulator.wires import wire
 
 _BEAT_S, _BEAT_PER_MARKET_S = 0.002, 40e-6
@@ -80,9 +74,8 @@ class VenueServer:
                 ledger.open(desk.instrument, getattr(self.wire, "ledger_depth", 20))
         self.clients: set[Client] = set()
         self._audience: dict[str, dict[str, dict[Hashable, list[Client]]]] = {}
-        self._drops, self._refusals, self._silent_until, self._banned_until = 0, (0, 0.0), 0.0, 0.0
-        self.sent, self.rest_requests, self.accepted = 0, 0, 0
-        self.answers: Counter[int] = Counter()
+        self.front = Front(self.wire, self.dice, lambda fault, detail: self._tell(fault, None, "", detail))
+        self._drops, self._silent_until, self.sent, self.accepted = 0, 0.0, 0, 0
         self._next_tick_s, self._next_flush_s = 0.0, 0.0
         self._server: Server | None = None
         self._pump: asyncio.Task[None] | None = None
@@ -91,9 +84,9 @@ class VenueServer:
         """Open the port and let market time begin."""
         ping_s, pong_s = self.wire.ping_s
         self._server = await serve_websocket(
-            self._talk, host, port, process_request=self._answer_http, compression=None, ping_interval=ping_s or None,
+            self._talk, host, port, process_request=self.front.answer_get, compression=None, ping_interval=ping_s or None,
             ping_timeout=pong_s or None, max_size=1 << 20, write_limit=1 << 20, close_timeout=1, logger=_quiet,
-            create_connection=partial(Socket, self._answer_post),
+            create_connection=partial(Socket, self.front.answer_post),
         )  # fmt: skip
         self.host, self.port = host, next(iter(self._server.sockets)).getsockname()[1]
         self._begun = time.monotonic()
@@ -132,7 +125,12 @@ class VenueServer:
 
     def refuse_rest(self, requests: int, retry_after_s: float = 1.0) -> None:
         """Answer the next REST requests with 429 and `Retry-After`."""
-        self._refusals = (requests, retry_after_s)
+        self.front.refusals = (requests, retry_after_s)
+
+    @property
+    def rest_requests(self) -> int:
+        """Return how many REST requests came."""
+        return sum(self.front.answers.values())
 
     def arm(self, fault: str, times: int = 1) -> None:
         """Let a fault befall the next thing that it can befall; `simulator.faults` names them."""
@@ -278,11 +276,9 @@ class VenueServer:
 
     # -- clients --------------------------------------------------------------------------
 
-    def _moment(self, client: Client | None = None) -> Moment:
-        now_ns, now_s = min(desk.now_ns for desk in self.desks.values()), time.monotonic()
-        if client is None:
-            return Moment(now_ns, time.time())
-        return Moment(now_ns, time.time(), now_s - client.sent_s, now_s - client.heard_s)
+    def _moment(self, client: Client) -> Moment:
+        now_s = time.monotonic()
+        return Moment(min(desk.now_ns for desk in self.desks.values()), time.time(), now_s - client.sent_s, now_s - client.heard_s)
 
     async def _talk(self, connection: ServerConnection) -> None:
         url = urlsplit(connection.request.path if connection.request else "")
@@ -317,59 +313,3 @@ class VenueServer:
                 groups = self._audience.setdefault(symbol, {}).setdefault(stream, {})
                 if stream not in client.due:
                     groups.setdefault(client.session.flavour, []).append(client)
-
-    # -- REST -----------------------------------------------------------------------------
-
-    def _answer_http(self, connection: ServerConnection, request: HttpRequest) -> Response | None:
-        url = urlsplit(request.path)
-        if "Upgrade" in request.headers:
-            is_known = self.wire.session(url.path, dict(parse_qsl(url.query))) is not None
-            return None if is_known else connection.respond(HTTPStatus.NOT_FOUND, "")
-        answer = self._rest("GET", url.path, url.query, b"")
-        return Response(answer.status, HTTPStatus(answer.status).phrase, Headers(_headers(answer)), answer.body)
-
-    def _answer_post(self, raw: bytes) -> bytes:
-        head, _, body = raw.partition(b"\r\n\r\n")
-        url = urlsplit(head.split(b" ", 2)[1].decode(errors="replace"))
-        answer = self._rest("POST", url.path, url.query, body)
-        lines = [f"HTTP/1.1 {answer.status} {HTTPStatus(answer.status).phrase}", *(f"{k}: {v}" for k, v in _headers(answer).items())]
-        return "\r\n".join(lines).encode() + b"\r\n\r\n" + answer.body
-
-    def _rest(self, method: str, path: str, query: str, body: bytes) -> Answer:
-        self.rest_requests += 1
-        answer = self._misfortune() or self._ask(Request(method, path, dict(parse_qsl(query)), body, self._moment()))
-        self.answers[answer.status] += 1
-        return answer
-
-    def _misfortune(self) -> Answer | None:
-        now_s = time.monotonic()
-        if now_s < self._banned_until:
-            return self.wire.refusal(418, self._banned_until - now_s)
-        if self._refusals[0]:
-            self._refusals = (self._refusals[0] - 1, self._refusals[1])
-            return self.wire.refusal(429, self._refusals[1])
-        if self.dice.take("ban"):
-            self._banned_until = now_s + self.plan.ban_s
-            self._tell("ban", None, "", f"{self.plan.ban_s} s")
-            return self.wire.refusal(418, self.plan.ban_s)
-        if self.dice.take("limit"):
-            self._tell("limit", None, "", f"{self.plan.retry_s} s")
-            return self.wire.refusal(429, self.plan.retry_s)
-        return None
-
-    def _ask(self, request: Request) -> Answer:
-        is_stale = self.dice.take("stale")
-        for desk in self.desks.values():
-            desk.serves_old = is_stale
-        answer = self.wire.rest(request)
-        if is_stale:
-            if all(desk.serves_old for desk in self.desks.values()):
-                self.dice.armed["stale"] += 1  # no book was asked for: the next request shall have it
-            else:
-                self._tell("stale", None, "", request.path + "?" + json.dumps(dict(request.query)))
-        return answer
-
-
-def _headers(answer: Answer) -> dict[str, Any]:
-    fixed = {"Content-Type": "application/json", "Content-Length": str(len(answer.body)), "Connection": "close"}
-    return fixed | dict(answer.headers)
