@@ -11,6 +11,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any, Protocol
 
 import numpy as np
@@ -23,6 +24,7 @@ from tasks.venues import directory
 from tasks.venues.errors import NoSnapshotError
 from tasks.venues.events import BOOK, CHANGE, QUOTE, TRADE, UNREADABLE
 from tasks.venues.ladder import Instrument
+from tasks.venues.memento import saved
 from tasks.venues.wire import Adapter
 from warehouse.errors import LakeFullError
 from warehouse.lake import Lake
@@ -117,7 +119,7 @@ class Recorder:
         base: Mapping[str, int] = {**session.base, "event": session.base_event_seq}
         told = self.instruments.get(raw_symbol)
         adapter = directory.adapter(self.venue, raw_symbol, base, session.since_ns, instrument=told)
-        raw = RawWriter(self.lake.root, self.venue, symbol) if self._keep_raw else None
+        raw = RawWriter(self.lake.root, self.venue, symbol, partial(saved, adapter), self.session_id) if self._keep_raw else None
         pending: list[Event] | None = [] if self._warm is not None else None
         made = _Stream(adapter, Features(), raw, session.append, int(session.base.get("predictions", 0)), pending)
         if self.watch is not None:

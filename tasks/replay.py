@@ -5,6 +5,7 @@ session.  It yields what `tasks/stream.py` yields off a socket.
 """
 
 import asyncio
+import base64
 import gzip
 import io
 import re
@@ -17,6 +18,7 @@ from pathlib import Path
 import zstandard
 
 _CHUNK, _PACKED = 1 << 20, 1 << 17
+_BASE64 = b":b64"  # behind the stamp of a frame with a line break in it: see warehouse/raw.py
 _SYMBOL = re.compile(rb'"s":"([^"]{1,60})"')
 _LOOK_AHEAD = 5_000  # lines in which a symbol must turn up
 
@@ -106,6 +108,8 @@ def read_capture(paths: Sequence[Path], progress: Callable[[int], None] = lambda
                     head, space, frame = line.partition(b" ")
                     if space and head.isdigit() and len(head) < 20:
                         stamp = int(head)
+                    elif space and head.endswith(_BASE64) and head[: -len(_BASE64)].isdigit():
+                        stamp, frame = int(head[: -len(_BASE64)]), base64.b64decode(frame)
                     elif line:
                         frame = line
                     else:

@@ -142,7 +142,9 @@ def check_all(
             rows, judged, beyond, found = _look(connection, partition)
         failed = judge(partition, judged)
         bounds = {name: beyond[name] for name in failed if name in beyond}
-        broken = {name: judged[*name.split(".")] for name in failed if name not in beyond}
+        broken = {
+            f"{table}.{rule}": n for (table, rule), n in judged.items() if f"{table}.{rule}" in failed and f"{table}.{rule}" not in beyond
+        }
         out.append(Findings(rows, broken, bounds, tuple(found), judge.page))
         progress(1)
     judge.write()

@@ -210,6 +210,11 @@ class Lake:
         """Return write-ahead segments that were set aside because bytes in them had changed."""
         return sorted(self.root.glob("wal/*/*/*.damaged"))
 
+    def sessions(self, venue: str, symbol: str) -> list[str]:
+        """Return the sessions that ever wrote a stream, oldest first."""
+        path = self._layout.sessions(venue, symbol)
+        return [entry["session_id"] for entry in json.loads(path.read_text())] if path.is_file() else []
+
     def save_state(self, key: str, content: bytes) -> None:
         """Remember what a fold knows, under a key like `features-3/binance_spot/BTC-USDT/2026-01-01`."""
         self._layout.save(self._layout.state(key), content)

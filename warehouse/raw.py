@@ -5,16 +5,16 @@ empty frame says that something was lost: the connection, or, when the disk was 
 frames themselves.  A frame with a line break in it stands as `<receive_ns>:b64 <base64>`.
 
 A run is one recording of one stream from its beginning; its files follow each other hour by
-hour.  What was flushed survives a kill; a torn end costs only itself.
+hour.  Beside each lies what the adapter knew before its first line, `.state`, so that an hour can
+be replayed without those before it.  What was flushed survives a kill; a torn end costs only itself.
 """
 
 import base64
 import os
 import re
 import threading
-import time
 import uuid
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from io import FileIO
 from pathlib import Path
 from typing import NamedTuple
@@ -25,9 +25,12 @@ import zstandard
 from warehouse.errors import LakeFullError, writing
 
 _HOUR = 3_600_000_000_000
-_NAME = re.compile(r"(?P<symbol>.+)-(?P<first_ns>\d+)-(?P<run>[0-9a-f]{8,})\.zst")
+_NAME = re.compile(r"(?P<symbol>.+?)-(?P<first_ns>\d{16,20})-(?P<run>[A-Za-z0-9_.\-]+)\.zst")
+_RUN = re.compile(r"[A-Za-z0-9_.\-]+")
 _WAITING_BYTES = 64 << 20  # kept while the disk is full; beyond, the oldest go and an empty frame says so
 BASE64 = b":b64"
+STATE = ".state"
+_Line = tuple[int, bytes, bytes | None]  # stamp, frame, and where a file begins what was known before it
 
 
 class Capture(NamedTuple):
@@ -38,24 +41,44 @@ class Capture(NamedTuple):
     first_ns: int
     path: Path
 
+    @property
+    def state(self) -> bytes:
+        """Return what the adapter knew before the first line, nothing if that was not kept or is damaged."""
+        try:
+            return zstandard.ZstdDecompressor().decompress(self.path.with_suffix(STATE).read_bytes())
+        except (OSError, zstandard.ZstdError):
+            return b""
+
 
 class RawWriter:
     """Appends the frames of one stream, a file an hour.
 
     `write` only remembers; `flush`, which may run in another thread, compresses and writes.
+
+    Parameters
+    ----------
+    state : callable, optional
+        Returns what the adapter knows; asked before the first frame of each hour is handed to it.
+    run : str
+        A name of this recording, its session for instance: letters, digits, `-`, `_` and `.`.
     """
 
-    def __init__(self, root: Path, venue: str, symbol: str):
+    def __init__(self, root: Path, venue: str, symbol: str, state: Callable[[], bytes] | None = None, run: str = ""):
         self._root, self._venue, self._symbol = root, venue, symbol
-        self.run = f"{time.time_ns():016x}{uuid.uuid4().hex[:4]}"
-        self._lines: list[tuple[int, bytes]] = []
-        self._hour, self._path = -1, root
+        self.run = run if _RUN.fullmatch(run) else uuid.uuid4().hex
+        self._state = state or bytes
+        self._lines: list[_Line] = []
+        self._hour = -1  # of the newest line
+        self._path = root
         self._file: FileIO | None = None
         self._lock = threading.Lock()
 
     def write(self, receive_ns: int, frame: bytes) -> None:
         """Keep one frame; it is in the file after the next `flush`."""
-        self._lines.append((receive_ns, frame))
+        hour, state = receive_ns // _HOUR, None
+        if hour > self._hour:  # stamps may run back a little; only a later hour turns the page
+            self._hour, state = hour, self._state()
+        self._lines.append((receive_ns, frame, state))
 
     def flush(self) -> None:
         """Write what is kept, as one zstd frame of its own a file.
@@ -69,11 +92,11 @@ class RawWriter:
             waiting, self._lines = self._lines, []
             while waiting:
                 try:
-                    if self._file is None or waiting[0][0] // _HOUR > self._hour:
-                        self._turn(waiting[0][0])
-                    # Stamps may run back a little; only a later hour turns the page.
-                    n = next((i for i, (ns, _) in enumerate(waiting) if ns // _HOUR > self._hour), len(waiting))
-                    self._append(b"".join(_line(*line) for line in waiting[:n]))
+                    if self._file is None or waiting[0][2] is not None:
+                        self._turn(waiting[0][0], waiting[0][2] or b"")
+                        waiting[0] = (*waiting[0][:2], None)
+                    n = next((i for i, (_, _, state) in enumerate(waiting) if state is not None), len(waiting))
+                    self._append(b"".join(_encoded(*line[:2]) for line in waiting[:n]))
                 except LakeFullError:
                     self._lines = [*_bounded(waiting), *self._lines]
                     raise
@@ -83,19 +106,21 @@ class RawWriter:
         """Flush and close; the writer opens a new file if more comes."""
         self.flush()
         with self._lock:
+            self._hour = -1
             if self._file is not None:
                 self._file.close()
                 self._file = None
 
-    def _turn(self, receive_ns: int) -> None:
+    def _turn(self, receive_ns: int, state: bytes) -> None:
         if self._file is not None:
             self._file.close()
             self._file = None
-        self._hour = receive_ns // _HOUR
         folder = hour_folder(self._root, self._venue, receive_ns)
         self._path = folder / f"{self._symbol}-{receive_ns}-{self.run}.zst"
         with writing(self._path):
             folder.mkdir(parents=True, exist_ok=True)
+            if state:
+                self._path.with_suffix(STATE).write_bytes(zstandard.ZstdCompressor(level=3).compress(state))
             self._file = self._path.open("ab", buffering=0)
 
     def _append(self, data: bytes) -> None:
@@ -111,18 +136,18 @@ class RawWriter:
                 raise
 
 
-def _line(receive_ns: int, frame: bytes) -> bytes:
+def _encoded(receive_ns: int, frame: bytes) -> bytes:
     if b"\n" in frame:
         return b"%d%s %s\n" % (receive_ns, BASE64, base64.b64encode(frame))
     return b"%d %s\n" % (receive_ns, frame)
 
 
-def _bounded(lines: list[tuple[int, bytes]]) -> list[tuple[int, bytes]]:
+def _bounded(lines: list[_Line]) -> list[_Line]:
     room = _WAITING_BYTES
     for i in range(len(lines) - 1, -1, -1):
         room -= len(lines[i][1])
         if room < 0:
-            return [(lines[i][0], b""), *lines[i + 1 :]]
+            return [(lines[i][0], b"", None), *lines[i + 1 :]]
     return lines
 
 

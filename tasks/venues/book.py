@@ -465,17 +465,18 @@ def new_book(symbol: str, futures: bool, contract_usd: float = 0.0, stale_s: flo
     book["futures"] = futures
     book["contract_usd"] = contract_usd
     book["last_trade_id"] = -1
-    return book, _hold(book, np.zeros(_FIRST_FAR, FAR))
+    return book, hold(book, np.zeros(_FIRST_FAR, FAR))
 
 
 def wider(book: np.ndarray, far: np.ndarray) -> np.ndarray:
     """Return the same far levels in a table of twice the size, which the book now points to."""
     out = np.zeros(far.size * 2, far.dtype)
     _rehash(far, out)
-    return _hold(book, out)
+    return hold(book, out)
 
 
-def _hold(book: np.ndarray, far: np.ndarray) -> np.ndarray:
+def hold(book: np.ndarray, far: np.ndarray) -> np.ndarray:
+    """Let a book point to a table of far levels, and return the table: whoever has the book must keep it."""
     book["far_address"], book["far_size"] = far.ctypes.data, far.size
     return far
 
