@@ -1,0 +1,238 @@
+"""Hyperliquid: the public feed, frames in, events out.
+
+| channel | messages | role |
+| --- | --- | --- |
+| l2Book | the best levels, always whole, without a number | the book |
+| trades | a list; the first message after subscribing is history | trades, `side` the taker's: B bought, A sold |
+
+Each message is the whole book, so a lost one makes the book older, never wrong, and a wrong one
+lasts until the next.  Nothing but order and shape can show a changed digit.
+
+The plain subscription has 20 levels and was slowed to 5 s in July 2026; `fast` has 5 levels each
+0.5 s.  We subscribe `fast`: a touch that is 5 s old is of no use.
+
+https://hyperliquid.gitbook.io/hyperliquid-docs/for-developers/api/websocket (2026-08)
+"""
+
+import re
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import pairwise
+from types import MappingProxyType
+from typing import Literal
+
+import msgspec
+
+from tasks.venues.errors import UnreadableFrameError, WrongVenueError
+from tasks.venues.hyperliquid_wire import HyperliquidWire
+from tasks.venues.ladder import Instrument, Ladder
+
+_REMEMBERED = 4096  # trades, to know one that comes twice
+_AHEAD_NS = 60_000_000_000  # a time that leaps ahead of our own clock by more is none
+_MS = 1_000_000
+
+
+class _Level(msgspec.Struct):
+    px: str
+    sz: str
+
+
+class _Book(msgspec.Struct):
+    coin: str
+    time: int
+    levels: tuple[list[_Level], list[_Level]]
+
+
+class _Trade(msgspec.Struct):
+    coin: str
+    side: Literal["A", "B"]
+    px: str
+    sz: str
+    time: int
+    tid: int
+
+
+class _Frame(msgspec.Struct):
+    channel: str
+    data: msgspec.Raw = msgspec.Raw(b"")
+
+
+_FRAME = msgspec.json.Decoder(_Frame).decode
+_BOOK = msgspec.json.Decoder(_Book).decode
+_TRADES = msgspec.json.Decoder(list[_Trade]).decode
+
+
+def canonical_symbol(venue: str, raw: str) -> str:
+    """Return our name of an instrument: perpetuals have no sign of their own there.
+
+    Examples
+    --------
+    >>> canonical_symbol("hyperliquid", "BTC"), canonical_symbol("hyperliquid", "PURR/USDC")
+    ('BTC-USD-PERP', 'PURR-USDC')
+    """
+    if "/" in raw:
+        return raw.replace("/", "-")
+    return raw if raw.startswith("@") else f"{raw}-USD-PERP"
+
+
+def raw_symbol(venue: str, symbol: str) -> str:
+    """Return the venue's own name of an instrument.
+
+    Examples
+    --------
+    >>> raw_symbol("hyperliquid", "BTC-USD-PERP"), raw_symbol("hyperliquid", "PURR-USDC")
+    ('BTC', 'PURR/USDC')
+    """
+    if symbol.endswith("-USD-PERP"):
+        return symbol.removesuffix("-USD-PERP")
+    return symbol if symbol.startswith("@") else symbol.replace("-", "/")
+
+
+class Hyperliquid:
+    """One instrument's stream: the book, what was seen of it, and what is needed next.
+
+    Attributes
+    ----------
+    row, trade, quote, change : ndarray, shape (1,)
+        Views of the event being handled; valid until the next one.
+
+    Examples
+    --------
+    >>> from tasks.venues.events import BOOK
+    >>> stream = Hyperliquid("BTC")
+    >>> book = b'{"channel":"l2Book","data":{"coin":"BTC","time":7,"levels":[[{"px":"100","sz":"1","n":1}],[{"px":"101","sz":"2","n":1}]]}}'
+    >>> for event in stream.receive(book, 1_000):
+    ...     if event == BOOK:
+    ...         print(stream.row["exchange_ns"][0], stream.row["ask_px"][0, 0])
+    7000000 101.0
+    """
+
+    def __init__(
+        self, raw_symbol: str, base: Mapping[str, int] = MappingProxyType({}), since_ns: int = 0, stale_s: float = 30.0,
+        instrument: Instrument | None = None,
+    ):  # fmt: skip
+        self.venue, self.raw_symbol = "hyperliquid", raw_symbol
+        if not re.fullmatch(r"@[0-9]{1,6}|[A-Za-z0-9]{1,20}(/[A-Za-z0-9]{1,20})?|[a-z0-9]{1,20}:[A-Za-z0-9]{1,20}", raw_symbol):
+            raise WrongVenueError(self.venue, f"symbol {raw_symbol}")
+        self.symbol = canonical_symbol(self.venue, raw_symbol)
+        self._ladder = ladder = Ladder(raw_symbol, self.symbol, base, since_ns, 0, stale_s, instrument)
+        self.row, self.trade, self.quote, self.change = ladder.row, ladder.trade, ladder.quote, ladder.change
+        self._seen: dict[int, None] = {}  # ids of recent trades, oldest first
+        self._is_history, self._last_ms, self._last_receive_ns, self._last_frame = True, 0, 0, b""
+
+    @property
+    def unreadable(self) -> dict[str, object]:
+        """Return the frame that could not be read."""
+        return self._ladder.unreadable
+
+    @property
+    def needs_snapshot(self) -> bool:
+        """Return whether no whole book came yet; the next message is one."""
+        return self._ladder.needs_snapshot
+
+    @property
+    def state(self) -> int:
+        """Return what coverage says now: a code of `warehouse.schema.STATES`."""
+        return self._ladder.state
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """Return how many frames came, and what became of them."""
+        return self._ladder.counts
+
+    @property
+    def is_live(self) -> bool:
+        """Return whether the book is whole and current."""
+        return self._ladder.is_live
+
+    def receive(self, frame: bytes, receive_ns: int) -> Iterable[int]:
+        """Return the events in one frame, oldest first; an empty frame says that something was lost."""
+        if not frame:
+            self._is_history, self._last_frame = True, b""  # whoever comes back is sent history again
+            return self._ladder.gap(receive_ns)
+        self._ladder.messages += 1
+        try:
+            return self._read(frame, receive_ns)
+        except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+            return self._ladder.keep(UnreadableFrameError(f"a message of the feed ({error})", frame), receive_ns)
+        except UnreadableFrameError as error:
+            return self._ladder.keep(error, receive_ns)
+
+    def _read(self, frame: bytes, receive_ns: int) -> Iterable[int]:
+        if frame.startswith(b"Websocket"):
+            return ()
+        message = _FRAME(frame)
+        if message.channel == "l2Book":
+            return self._book(_BOOK(message.data), frame, receive_ns)
+        if message.channel == "trades":
+            return self._trades(_TRADES(message.data), frame, receive_ns)
+        if message.channel in ("subscriptionResponse", "pong", "error"):
+            return ()
+        raise UnreadableFrameError("a message of l2Book or trades", frame)
+
+    def _own(self, coin: str, ms: int, frame: bytes, receive_ns: int) -> None:
+        if coin != self.raw_symbol:
+            self._ladder.rare["stray"] += 1
+            raise UnreadableFrameError(f"a frame of {self.raw_symbol}", frame)
+        if not 0 < ms < 1 << 43 or (self._last_ms and (ms - self._last_ms) * _MS > _AHEAD_NS + receive_ns - self._last_receive_ns):
+            raise UnreadableFrameError(f"a time in ms near the last one, not {ms}", frame)
+
+    def _book(self, book: _Book, frame: bytes, receive_ns: int) -> Iterable[int]:
+        ladder = self._ladder
+        self._own(book.coin, book.time, frame, receive_ns)
+        if book.time < self._last_ms or frame == self._last_frame:
+            ladder.rare["old"] += 1
+            return ()
+        bids, asks = ([(level.px, level.sz) for level in side] for side in book.levels)
+        if not (_runs(bids, -1.0) and _runs(asks, 1.0)):
+            raise UnreadableFrameError("levels from the best outward, none of them empty", frame)
+        ladder.read(bids, asks, frame)
+        ladder.replace()
+        self._last_ms, self._last_frame, self._last_receive_ns = book.time, frame, receive_ns
+        return ladder.publish(book.time * _MS, receive_ns, book.time)
+
+    def _trades(self, trades: list[_Trade], frame: bytes, receive_ns: int) -> Iterator[int]:
+        for trade in trades:
+            self._own(trade.coin, trade.time, frame, receive_ns)
+            if trade.tid < 0:
+                raise UnreadableFrameError("ids that are none below 0", frame)
+        is_history, self._is_history = self._is_history, False
+        return self._tell(trades, is_history, frame, receive_ns)
+
+    def _tell(self, trades: list[_Trade], is_history: bool, frame: bytes, receive_ns: int) -> Iterator[int]:
+        for trade in sorted(trades, key=lambda trade: trade.time) if is_history else trades:
+            number = (trade.tid ^ (trade.time << 20)) & ((1 << 63) - 1)  # unique together with the time only
+            if number in self._seen:
+                self._ladder.rare["old"] += 1
+                continue
+            side = 1 if trade.side == "B" else -1
+            try:
+                yield from self._ladder.print_trade(
+                    trade.px, trade.sz, side, trade.time * _MS, receive_ns, trade.tid, frame=frame, backfill=is_history
+                )
+            except UnreadableFrameError as error:
+                yield from self._ladder.keep(error, receive_ns)
+                continue
+            self._seen[number] = None
+            if len(self._seen) > _REMEMBERED:
+                del self._seen[next(iter(self._seen))]
+
+
+def _runs(side: Sequence[tuple[str, str]], sign: float) -> bool:
+    # Whether a side runs from the best outward and no level is empty.
+    try:
+        prices = [sign * float(price) for price, _ in side]
+        return all(a < b for a, b in pairwise(prices)) and all(float(size) > 0.0 for _, size in side)
+    except ValueError:
+        return False
+
+
+def adapter(
+    venue: str, raw_symbol: str, base: Mapping[str, int], since_ns: int, stale_s: float, instrument: Instrument | None
+) -> Hyperliquid:
+    """Return the stream of one instrument."""
+    return Hyperliquid(raw_symbol, base, since_ns, stale_s, instrument)
+
+
+def wire(venue: str) -> HyperliquidWire:
+    """Return what the shell of sockets must know of the venue."""
+    return HyperliquidWire()

@@ -1,0 +1,151 @@
+import json
+import random
+
+import pytest
+
+from tasks.venues.directory import wire
+from tasks.venues.errors import WrongVenueError
+from tasks.venues.events import BOOK, CHANGE, TRADE, UNREADABLE
+from tasks.venues.hyperliquid import Hyperliquid, canonical_symbol, raw_symbol
+from tests.captures import SHARED
+from warehouse.schema import GAP, OK, START
+
+FIXTURES = SHARED / "fixtures" / "hyperliquid"
+
+
+def book_frame(ms, bid=100.0, levels=5, seed=0):
+    rng = random.Random(seed)
+    sides = [
+        [{"px": f"{bid + sign * (i + (sign > 0)) / 2:.1f}", "sz": f"{rng.randint(1, 9999) / 100:.2f}", "n": 1} for i in range(levels)]
+        for sign in (-1, 1)
+    ]
+    return json.dumps(
+        {"channel": "l2Book", "data": {"coin": "BTC", "time": ms, "levels": sides, "fast": True}}, separators=(",", ":")
+    ).encode()
+
+
+def trades_frame(*trades):
+    data = [{"coin": "BTC", "side": side, "px": px, "sz": "0.5", "time": ms, "hash": "0x0", "tid": tid} for side, px, ms, tid in trades]
+    return json.dumps({"channel": "trades", "data": data}).encode()
+
+
+def told(sent, stream=None):
+    stream = stream or Hyperliquid("BTC")
+    views, out = {BOOK: stream.row, TRADE: stream.trade, CHANGE: stream.change}, []
+    for i, frame in enumerate(sent):
+        for event in stream.receive(frame, 1_700_000_000_000_000_000 + i * 500_000_000):
+            out.append((event, views[event].copy()[0] if event in views else stream.unreadable["frame"]))
+    return out, stream
+
+
+def test_each_message_is_the_whole_book():
+    sent = [book_frame(1_700_000_000_000 + 500 * i, 100.0 + i % 7, levels=3 + i % 3, seed=i) for i in range(50)]
+    events, stream = told(sent)
+    rows = [record for event, record in events if event == BOOK]
+    assert [record["state"] for event, record in events if event == CHANGE] == [START, OK]
+    assert not stream.needs_snapshot
+    for frame, row in zip(sent, rows, strict=True):
+        for side, levels in zip(("bid", "ask"), json.loads(frame)["data"]["levels"], strict=True):
+            held = [(p, s) for p, s in zip(row[f"{side}_px"], row[f"{side}_sz"], strict=True) if s > 0]
+            assert held == [(float(level["px"]), float(level["sz"])) for level in levels]
+
+
+def test_the_first_trades_after_a_connection_are_history_and_none_is_told_twice():
+    frames = [
+        book_frame(1_700_000_000_000),
+        trades_frame(("B", "100.5", 1_699_999_990_000, 7), ("A", "100.0", 1_699_999_980_000, 6)),
+        trades_frame(("A", "100.0", 1_700_000_000_400, 8)),
+        b"",
+        trades_frame(("A", "100.0", 1_700_000_000_400, 8), ("B", "100.5", 1_700_000_000_500, 9)),
+        trades_frame(("B", "100.5", 1_700_000_000_600, 10)),
+    ]
+    events, stream = told(frames)
+    trades = [(int(r["trade_id"]), int(r["aggressor"]), int(r["backfill"])) for event, r in events if event == TRADE]
+    assert trades == [(6, -1, 1), (7, 1, 1), (8, -1, 0), (9, 1, 1), (10, 1, 0)]
+    assert [r["state"] for event, r in events if event == CHANGE] == [START, OK, GAP]
+    assert stream.counts["old"] == 1
+
+
+@pytest.mark.parametrize("fault", ["drop", "double", "swap", "cut", "order"])
+def test_faults_make_the_book_older_or_are_kept_but_never_make_a_wrong_row(fault):
+    rng = random.Random(fault)
+    for seed in range(200):
+        sent = [book_frame(1_700_000_000_000 + 500 * i, 100.0 + i % 5, seed=seed + i) for i in range(12)]
+        at, bad = rng.randrange(2, 10), list(sent)
+        if fault == "drop":
+            del bad[at]
+        elif fault == "double":
+            bad.insert(at, sent[at])
+        elif fault == "swap":
+            bad[at], bad[at + 1] = bad[at + 1], bad[at]
+        elif fault == "cut":
+            bad[at] = sent[at][: rng.randrange(1, len(sent[at]))]
+        else:
+            message = json.loads(sent[at])
+            levels = message["data"]["levels"][rng.randint(0, 1)]
+            levels[0], levels[2] = levels[2], levels[0]
+            bad[at] = json.dumps(message).encode()
+        truth = {row["exchange_ns"]: row for event, row in told(sent)[0] if event == BOOK}
+        events, stream = told(bad)
+        rows = [record for event, record in events if event == BOOK]
+        for row in rows:
+            assert row["bid_px"].tobytes() == truth[row["exchange_ns"]]["bid_px"].tobytes()
+            assert row["ask_sz"].tobytes() == truth[row["exchange_ns"]]["ask_sz"].tobytes()
+        assert stream.counts["unreadable"] == (fault in ("cut", "order"))
+        assert len(rows) == 12 - (fault not in ("double",))
+
+
+def test_a_frame_cut_anywhere_is_kept_and_the_stream_goes_on():
+    for frame in (book_frame(1_700_000_000_000), trades_frame(("B", "100.5", 1_700_000_000_000, 7))):
+        stream = Hyperliquid("BTC")
+        for end in range(1, len(frame)):
+            events, _ = told([frame[:end]], stream)
+            assert events[-1][0] == UNREADABLE
+        assert stream.counts["unreadable"] == len(frame) - 1
+
+
+@pytest.mark.skipif(not FIXTURES.exists(), reason="no captured frames here")
+def test_captured_books_and_trades_are_read():
+    lines = (FIXTURES / "btc_20250126_full.txt").read_bytes().splitlines()
+    sent = [line.partition(b" ")[2] for line in lines]
+    events, stream = told(sent)
+    rows = [record for event, record in events if event == BOOK]
+    books = [json.loads(frame)["data"] for frame in sent if b'"l2Book"' in frame]
+    assert len(books) == 46
+    assert {int(row["exchange_ns"]) // 1_000_000 for row in rows} == {book["time"] for book in books}
+    assert all((row["bid_sz"] > 0).all() and (row["ask_sz"] > 0).all() for row in rows)
+    trades = [record for event, record in events if event == TRADE]
+    assert len(trades) == 64
+    assert sum(int(record["backfill"]) for record in trades) == 30
+    assert stream.counts["crossed"] == stream.counts["unreadable"] == stream.counts["gaps"] == 0
+    events, stream = told((FIXTURES / "l2book_trades_btc_20260812.jsonl").read_bytes().splitlines())
+    assert stream.counts["unreadable"] == 0
+    assert stream.counts["book_updates"] == 1
+
+
+def test_one_subscription_a_message_answers_and_errors_belong_to_their_streams():
+    told_to = wire("hyperliquid")
+    line = told_to.lines(["BTC", "ETH"], "ws://here")[0]
+    assert len(line.sends) == len(line.keys) == 4
+    opened = told_to.connection(line)
+    assert opened.receive(b"Websocket connection established.").frames == ()
+    assert opened.receive(b'{"channel":"pong"}').frames == ()
+    answer = {"method": "subscribe", "subscription": {"type": "l2Book", "coin": "ETH", "nSigFigs": None, "mantissa": None, "fast": True}}
+    assert list(opened.receive(json.dumps({"channel": "subscriptionResponse", "data": answer}).encode()).acked) == ["l2Book:ETH"]
+    error = {"channel": "error", "data": 'Invalid subscription {"type":"trades","coin":"ETH"}'}
+    assert list(opened.receive(json.dumps(error).encode()).refused) == ["trades:ETH"]
+    frame = book_frame(5)
+    assert opened.receive(frame).frames == (("BTC", frame),)
+
+
+@pytest.mark.parametrize(
+    ("raw", "ours"), [("BTC", "BTC-USD-PERP"), ("kPEPE", "kPEPE-USD-PERP"), ("PURR/USDC", "PURR-USDC"), ("@107", "@107")]
+)
+def test_names_go_both_ways(raw, ours):
+    assert canonical_symbol("hyperliquid", raw) == ours
+    assert raw_symbol("hyperliquid", ours) == raw
+
+
+def test_what_is_no_symbol_is_refused():
+    with pytest.raises(WrongVenueError):
+        Hyperliquid("BTC USD")
