@@ -12,8 +12,6 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from tasks.record import RECORDED
 from tasks.replay import CaptureTruncatedError, read_capture
 from tasks.venues import directory
@@ -140,16 +138,16 @@ class _Rows:
             return ""
         table, row = self._sources[event]
         row = row.copy()
-        self._number(table, row)
+        self._number(table, row[0])
         self._session.append(table, row)
         return table
 
-    def _number(self, table: str, row: "np.ndarray | dict[str, Any]") -> None:
+    def _number(self, table: str, row: Any) -> None:
         # The first row of a table and the first event of all tell how far the numbers are apart.
         ahead = self._ahead
         if table not in ahead:
-            ahead[table] = int(row["seq"]) - self._session.base[table]  # type: ignore[call-overload]
+            ahead[table] = int(row["seq"]) - self._session.base[table]
         if "event" not in ahead:
-            ahead["event"] = int(row["event_seq"]) - self._session.base_event_seq  # type: ignore[call-overload]
-        row["seq"] = row["seq"] - ahead[table]  # type: ignore[call-overload]
-        row["event_seq"] = row["event_seq"] - ahead["event"]  # type: ignore[call-overload]
+            ahead["event"] = int(row["event_seq"]) - self._session.base_event_seq
+        row["seq"] -= ahead[table]
+        row["event_seq"] -= ahead["event"]
