@@ -18,7 +18,6 @@ https://docs.kraken.com/api/docs/guides/spot-ws-book-v2 (2026-08)
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from decimal import Decimal
 from types import MappingProxyType
 from typing import Any
 from zlib import crc32
@@ -27,7 +26,7 @@ import msgspec
 
 from tasks.venues.errors import UnreadableFrameError, WrongVenueError
 from tasks.venues.iso_time import iso_ns
-from tasks.venues.kraken_messages import Book, BookEntry, Level, TradeEntry, Trades, decode, decode_answer
+from tasks.venues.kraken_messages import Book, BookEntry, Pair, TradeEntry, Trades, decode, decode_answer, digits, pairs, text
 from tasks.venues.kraken_wire import DEPTH, KrakenWire
 from tasks.venues.ladder import Instrument, Ladder
 from tasks.venues.level_texts import LevelTexts
@@ -40,7 +39,6 @@ _SYMBOL = re.compile(r"([A-Z0-9.]{1,20})-([A-Z0-9.]{1,20})")
 _V1 = {"XBT": "BTC", "XDG": "DOGE"}
 # What cannot have changed the book, even where the rest cannot be read.
 _HARMLESS = tuple(b'{"channel":"%s"' % kind for kind in (b"trade", b"heartbeat", b"status", b"ticker", b"ohlc", b"instrument"))
-_Pair = tuple[str, str]
 
 
 def canonical_symbol(venue: str, raw: str) -> str:
@@ -122,6 +120,7 @@ class Kraken:
         self._decimals = max(0, ladder.instrument.price_decimals), max(0, ladder.instrument.size_decimals)
         self._ids, self._pace = TradeIds(), Pace()
         self._is_whole = self._has_checksums = False
+        self._last = [b"", b""]  # update and snapshot, to know one that comes twice
 
     @property
     def unreadable(self) -> dict[str, object]:
@@ -178,13 +177,14 @@ class Kraken:
     def _book(self, entry: BookEntry, is_snapshot: bool, frame: bytes, receive_ns: int) -> Iterable[int]:
         ladder = self._ladder
         self._check_symbol(entry.symbol, frame)
-        if not (is_snapshot or self._is_whole):
-            ladder.rare["old"] += 1  # what was under way before the new subscription
+        if frame == self._last[is_snapshot] if self._is_whole else not is_snapshot:
+            ladder.rare["old"] += 1  # told twice, or under way before the new subscription
             return ()
+        self._last[is_snapshot] = frame
         exchange_ns = self._time(entry.timestamp, frame, receive_ns)
         if entry.checksum is None and self._has_checksums and not is_snapshot:
             raise UnreadableFrameError("a checksum", frame)
-        bids, asks = _pairs(entry.bids, frame), _pairs(entry.asks, frame)
+        bids, asks = pairs(entry.bids, frame), pairs(entry.asks, frame)
         ladder.read(bids, asks, frame)
         if is_snapshot:
             self._texts.clear()
@@ -203,16 +203,16 @@ class Kraken:
         self._is_whole, ladder.needs_snapshot = True, False
         return ladder.publish(exchange_ns, receive_ns, 0)
 
-    def _hold(self, bids: list[_Pair], asks: list[_Pair]) -> None:
+    def _hold(self, bids: list[Pair], asks: list[Pair]) -> None:
         texts, (prices, sizes) = self._texts, self._decimals
-        for side, pairs in enumerate((bids, asks)):
-            for price, size in pairs:
+        for side, levels in enumerate((bids, asks)):
+            for price, size in levels:
                 more = len(price.partition(".")[2]), len(size.partition(".")[2])
                 if more[0] > prices or more[1] > sizes:
                     prices, sizes = self._decimals = max(prices, more[0]), max(sizes, more[1])
                     self._write_again()
                 if float(size):
-                    texts.put(side, float(price), (_digits(price, prices) + _digits(size, sizes), price, size))
+                    texts.put(side, float(price), (digits(price, prices) + digits(size, sizes), price, size))
                 else:
                     texts.drop(side, float(price))
         texts.cut(self._ladder.depth)
@@ -221,11 +221,11 @@ class Kraken:
         # Numbers are written with all the decimals of the pair: who writes more has shown how many those are.
         for side in range(2):
             for _, price, size in self._texts.best(side, self._ladder.depth):
-                self._texts.put(side, float(price), (_digits(price, self._decimals[0]) + _digits(size, self._decimals[1]), price, size))
+                self._texts.put(side, float(price), (digits(price, self._decimals[0]) + digits(size, self._decimals[1]), price, size))
 
     def _trade(self, trade: TradeEntry, is_history: bool, frame: bytes, receive_ns: int) -> Iterator[int]:
         self._check_symbol(trade.symbol, frame)
-        price, size = _text(trade.price, frame), _text(trade.qty, frame)
+        price, size = text(trade.price, frame), text(trade.qty, frame)
         try:
             exchange_ns = iso_ns(trade.timestamp)
         except ValueError as error:
@@ -240,9 +240,9 @@ class Kraken:
             self._ladder.rare["stray"] += 1
             raise UnreadableFrameError(f"a frame of {self.raw_symbol}", frame)
 
-    def _time(self, text: str, frame: bytes, receive_ns: int) -> int:
+    def _time(self, told: str, frame: bytes, receive_ns: int) -> int:
         try:
-            exchange_ns = iso_ns(text)
+            exchange_ns = iso_ns(told)
             why = self._pace.fault(exchange_ns, receive_ns)
         except ValueError as error:
             why = str(error)
@@ -269,28 +269,6 @@ class Kraken:
         if spoils:  # it may have been a change of the book
             yield from self._lost(receive_ns)
         yield from self._ladder.keep(error, receive_ns)
-
-
-def _text(number: msgspec.Raw, frame: bytes) -> str:
-    text = bytes(number)
-    if not text.isascii():
-        raise UnreadableFrameError("a number", frame)
-    if b"e" not in text and b"E" not in text:
-        return text.decode()
-    try:
-        return format(Decimal(text.decode()), "f")
-    except ArithmeticError:
-        raise UnreadableFrameError("a number", frame) from None
-
-
-def _pairs(levels: list[Level], frame: bytes) -> list[_Pair]:
-    return [(_text(level.price, frame), _text(level.qty, frame)) for level in levels]
-
-
-def _digits(number: str, decimals: int) -> str:
-    # 0.00005100 to 5100: without dot and leading zeros, with all the decimals of the pair.
-    whole, _, fraction = number.partition(".")
-    return (whole + fraction.ljust(decimals, "0")).lstrip("0")
 
 
 def adapter(venue: str, raw_symbol: str, base: Mapping[str, int], since_ns: int, stale_s: float, instrument: Instrument | None) -> Kraken:

@@ -1,10 +1,14 @@
 """Messages of Kraken's WebSocket v2, typed; numbers stay the text that was sent."""
 
+from decimal import Decimal
 from typing import Annotated, Any, Literal
 
 import msgspec
 
+from tasks.venues.errors import UnreadableFrameError
+
 Checksum = Annotated[int, msgspec.Meta(ge=0, lt=1 << 32)]
+Pair = tuple[str, str]  # price and size as text
 TradeId = Annotated[int, msgspec.Meta(ge=0, lt=1 << 62)]
 
 
@@ -95,3 +99,33 @@ class Answer(msgspec.Struct):
 
 decode: Any = msgspec.json.Decoder(Book | Trades | Heartbeat | Status | Ticker | Candles | Pairs).decode
 decode_answer = msgspec.json.Decoder(Answer).decode
+
+
+def text(number: msgspec.Raw, frame: bytes) -> str:
+    """Return a number as it was written, without an exponent; raises UnreadableFrameError for what is none."""
+    written = bytes(number)
+    if not written.isascii():
+        raise UnreadableFrameError("a number", frame)
+    if b"e" not in written and b"E" not in written:
+        return written.decode()
+    try:
+        return format(Decimal(written.decode()), "f")
+    except ArithmeticError:
+        raise UnreadableFrameError("a number", frame) from None
+
+
+def pairs(levels: list[Level], frame: bytes) -> list[Pair]:
+    """Return price and size of levels as they were written."""
+    return [(text(level.price, frame), text(level.qty, frame)) for level in levels]
+
+
+def digits(number: str, decimals: int) -> str:
+    """Return a number as checksums have it: all decimals of the pair, without the dot and leading zeros.
+
+    Examples
+    --------
+    >>> digits("0.000051", 8), digits("85592.0", 1)
+    ('5100', '855920')
+    """
+    whole, _, fraction = number.partition(".")
+    return (whole + fraction.ljust(decimals, "0")).lstrip("0")
