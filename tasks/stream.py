@@ -138,16 +138,19 @@ def rest_of(venue: str, patience: Patience | None = None) -> Rest:
 async def instruments(venue: str, where: Endpoints, rest: Rest) -> dict[str, Instrument]:
     """Return ticks, lots and contract sizes by raw symbol; nothing, and a warning, where the venue does not tell."""
     wire = directory.wire(venue)
-    url = wire.instruments_url(where.rest_url)
-    if not url or not rest.may_ask(INSTRUMENTS_WEIGHT):
-        return {}
+    several = getattr(wire, "instruments_urls", None)
+    urls = several(where.rest_url) if several else [wire.instruments_url(where.rest_url)]
+    found: dict[str, Instrument] = {}
+    if not urls[0] or not rest.may_ask(INSTRUMENTS_WEIGHT):
+        return found
     try:
-        return wire.instruments(await rest.get(url))
+        for url in urls:
+            found |= wire.instruments(await rest.get(url))
     except (AskedTooMuchError, RequestFailedError) as error:
         logger.warning("instruments of %s: %s", venue, error)
     except Exception as error:  # whatever the answer holds, it must not end a recording
         logger.warning("instruments of %s cannot be read: %s: %s", venue, type(error).__name__, error)
-    return {}
+    return found
 
 
 def fitted(wire: Wire, symbols: int) -> Wire:

@@ -108,8 +108,9 @@ class Wire(Protocol):
     """A venue as the shell needs it: one object a venue name, without state.
 
     In the address of a request, what follows a `#` is a JSON body to be posted.
-    It may offer `spread(n)`, which returns the wire for n symbols, and `book_key(raw_symbol)`, the name
-    of the stream that must be heard before a REST book is asked for.
+    It may offer `spread(n)`, which returns the wire for n symbols, `book_key(raw_symbol)`, the name
+    of the stream that must be heard before a REST book is asked for, and `instruments_urls(rest_url)`
+    where instruments are told at several addresses.
     """
 
     venue: str
