@@ -11,7 +11,7 @@ import logging
 import math
 import random
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from contextlib import suppress
 
 from websockets.asyncio.client import connect
@@ -25,6 +25,7 @@ from warehouse.schema import RECONNECT
 logger = logging.getLogger(__name__)
 HELD = 200_000  # frames that a new connection may hold back beside the old one
 _LONGEST = 5  # an overlap ends after so many times `overlap_s`, whatever was not heard by then: quiet streams are
+Group = tuple[str, Hashable]
 _LOST = (OSError, WebSocketException, TimeoutError)
 
 
@@ -160,22 +161,24 @@ class Keeper:
 
     async def _switch(self, old: Opened, new: Opened, held: list[Item], died: bool) -> None:
         seen = old.noted or set()
-        kept, again = merged(held, seen, new.mark, self._in_band)
+        kept, fresh = merged(held, seen, new.mark, new.group_of, self._in_band)
+        if died:  # what the old one missed at its end, the new one may not have heard yet
+            first_ns = {symbol: stamp for symbol, stamp, _ in reversed(held)}
+            lost = [symbol for symbol in self._symbols if first_ns.get(symbol, old.heard_ns) >= old.heard_ns]
+            kept = [*((symbol, time.time_ns(), b"") for symbol in lost), *kept]
         held.clear()
-        if died:
-            first_ns = {symbol: stamp for symbol, stamp, _ in reversed(kept)}
-            for symbol in self._symbols:  # what the old one missed at its end, the new one may not have heard yet
-                if first_ns.get(symbol, old.heard_ns + 1) > old.heard_ns and symbol not in again:
-                    kept.insert(0, (symbol, time.time_ns(), b""))
         self.opened = new
         for item in kept:
             await self._inbox.put(item)
-        while held:  # came meanwhile
-            await self._inbox.put(held.pop(0))
 
         def late(symbol: str, stamp: int, frame: bytes) -> bool:
             # The new connection may lag behind the old one.
-            return (symbol in again or not self._in_band) and hash(new.mark(frame)) in seen
+            return hash(new.mark(frame)) in seen and (symbol, new.group_of(frame)) not in fresh
+
+        while held:  # came meanwhile
+            item = held.pop(0)
+            if not late(*item):
+                await self._inbox.put(item)
 
         def all_is_new() -> None:
             new.aside, new.plain = None, True
@@ -192,8 +195,10 @@ def retry_s(patience: Patience, failures: int) -> float:
     return wait_s * random.uniform(0.5, 1.0)
 
 
-def merged(held: Sequence[Item], seen: set[int], mark: Callable[[bytes], bytes], in_band: bool) -> tuple[list[Item], set[str]]:
-    """Return what of a new connection's frames is to be handed on, and the symbols that simply continue.
+def merged(
+    held: Sequence[Item], seen: set[int], mark: Callable[[bytes], bytes], group_of: Callable[[bytes], Hashable], in_band: bool
+) -> tuple[list[Item], set[Group]]:
+    """Return what of a new connection's frames is to be handed on, and the groups that begin anew with it.
 
     Parameters
     ----------
@@ -203,24 +208,27 @@ def merged(held: Sequence[Item], seen: set[int], mark: Callable[[bytes], bytes],
         Hashes of the marks of what the old one brought meanwhile.
     mark : callable
         What of a frame is the same on every connection.
+    group_of : callable
+        Which frames of a symbol follow each other, such as those of its book; None for frames
+        outside of that, such as a book that comes under a name of its own.
     in_band : bool
-        The new connection's frames begin with whole books; those from before the first frame that
-        both brought are of no use where the old book goes on.
+        A group begins with a whole book or with history; both are of no use where the old goes on.
 
     Examples
     --------
     >>> held = [("A", 1, b"book"), ("A", 2, b"+1"), ("A", 3, b"+2"), ("B", 4, b"book")]
-    >>> kept, again = merged(held, {hash(b"+1")}, bytes, True)
-    >>> [frame for _, _, frame in kept], again
-    ([b'+2', b'book'], {'A'})
+    >>> kept, fresh = merged(held, {hash(b"+1")}, bytes, lambda frame: "book", True)
+    >>> [frame for _, _, frame in kept], fresh
+    ([b'+2', b'book'], {('B', 'book')})
     """
     is_seen = [bool(frame) and hash(mark(frame)) in seen for _, _, frame in held]
-    again = {item[0] for item, known in zip(held, is_seen, strict=True) if known}
+    groups: list[Group] = [(symbol, group_of(frame)) for symbol, _, frame in held]
+    again = {group for group, known in zip(groups, is_seen, strict=True) if known}
+    symbols_again = {symbol for symbol, _ in again}
     kept, begun = [], set()
-    for item, known in zip(held, is_seen, strict=True):
-        symbol = item[0]
+    for item, group, known in zip(held, groups, is_seen, strict=True):
         if known:
-            begun.add(symbol)
-        elif not in_band or symbol not in again or symbol in begun:
+            begun.add(group)
+        elif not in_band or (group not in again and not (group[1] is None and group[0] in symbols_again)) or group in begun:
             kept.append(item)
-    return kept, again
+    return kept, {group for group in groups if group not in again} if in_band else set()

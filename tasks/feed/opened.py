@@ -11,9 +11,10 @@ from typing import Any
 from websockets.asyncio.client import ClientConnection
 from websockets.exceptions import WebSocketException
 
+from tasks.feed.stalls import Stalls
 from tasks.feed.terms import Inbox, Note, Patience, Told
 from tasks.venues.wire import Alone, Line, Rules, Wire
-from warehouse.schema import QUEUE_FULL, REFUSED, STALL
+from warehouse.schema import QUEUE_FULL, REFUSED
 
 logger = logging.getLogger(__name__)
 REFUSED_S, _LAST_TRIES_S = 30.0, 600.0  # a refused subscription is tried again after the first, ever more rarely up to the last
@@ -46,6 +47,7 @@ class Opened:
         self.reader = wire.connection(line)
         self.mark: Callable[[bytes], bytes] = getattr(self.reader, "mark", bytes)
         self.name_of, self.owner = _quick(self.reader, self.symbols)
+        self._is_named = hasattr(self.reader, "owner")
         self.last: dict[Hashable, int] = {}  # stream to the stamp of its newest frame
         self.plain = True  # whether frames go straight on: no other connection is heard beside this one
         self.aside: Aside | None = None  # takes a frame and returns whether that was all
@@ -57,6 +59,13 @@ class Opened:
         self._again_s: dict[str, tuple[float, float]] = {}  # key to when to subscribe anew, and the wait after that
         self.turned = asyncio.Event()  # asked to be replaced
         self._jobs = [asyncio.create_task(job()) for job in (self._read, self._talk, self._watch)]
+
+    def group_of(self, frame: bytes) -> Hashable:
+        """Return what tells the streams of a symbol apart: the name of its stream, else how the frame begins."""
+        name = self.name_of(frame)
+        if name in self.owner and self._is_named:
+            return name
+        return None if self._is_named else frame[: max(0, frame.find(b","))]
 
     async def ended(self) -> None:
         """Return when the connection is no more, with the reason logged."""
@@ -167,7 +176,8 @@ class Opened:
         # A refusal may be for good or for a moment: it is tried again, ever more rarely.
         now_s = time.monotonic()
         if self.unacked and now_s - self.opened_s > self.patience.ack_s:
-            late = tuple(key for key in sorted(self.unacked) if self.line.keys[key] not in self.last)
+            heard = {self.owner.get(name) for name in self.last}
+            late = tuple(key for key in sorted(self.unacked) if self.line.keys[key] not in heard)
             self.unacked.clear()
             if late:
                 self._refused(late, f"not confirmed within {self.patience.ack_s:.0f} s")
@@ -182,10 +192,8 @@ class Opened:
     async def _watch(self) -> None:
         # A dead peer says nothing, and so does a stream on the wrong route: the first is cut, the second told.
         silence_s = self.rules.silence_s if self.patience.silence_s is None else self.patience.silence_s
-        stall_s, step_s = self.patience.stall_s, min(silence_s, self.patience.stall_s) / 4
-        names = list(self.owner)
-        begun_ns = time.time_ns()
-        seen = {name: (0, time.monotonic(), False) for name in names}  # stamp, when it came, whether its silence was told
+        step_s = min(silence_s, self.patience.stall_s) / 4
+        stalls = Stalls(self.owner, self.patience.stall_s)
         heard_ns, heard_s, now_s = self.heard_ns, time.monotonic(), time.monotonic()
         while True:
             asleep_s = now_s
@@ -193,7 +201,7 @@ class Opened:
             now_s = time.monotonic()
             if now_s - asleep_s > step_s + silence_s / 4 or self.is_blocked:  # we were the ones who did not listen
                 heard_s = now_s
-                seen = {name: (stamp, now_s, told) for name, (stamp, _, told) in seen.items()}
+                stalls.forgive(now_s)
                 continue
             if self.heard_ns != heard_ns:
                 heard_ns, heard_s = self.heard_ns, now_s
@@ -201,26 +209,9 @@ class Opened:
                 logger.warning("nothing came for %.1f s: %s", silence_s, self.line.url[:120])
                 self.socket.transport.abort()
                 return
-            silent = []
-            for name in names:
-                stamp, at_s, told = seen[name]
-                newest = self.last.get(name, 0)
-                if newest != stamp:
-                    if told:
-                        self._stalled([name], stamp or begun_ns, newest, "heard again")
-                    seen[name] = (newest, now_s, False)
-                elif not told and now_s - at_s > stall_s:
-                    seen[name] = (stamp, at_s, True)
-                    silent.append(name)
-            if silent:
-                begin_ns = min(seen[name][0] or begun_ns for name in silent)
-                self._stalled(silent, begin_ns, time.time_ns(), f"subscribed but silent for {stall_s:.1f} s")
-
-    def _stalled(self, names: list[Any], begin_ns: int, end_ns: int, what: str) -> None:
-        text = " ".join(sorted(name.decode() if isinstance(name, bytes) else str(name) for name in names))
-        logger.warning("%s: %s", what, text)
-        symbols = tuple(dict.fromkeys(self.owner[name] for name in names))
-        self._told(Note(STALL, symbols, begin_ns, end_ns, f"{what}: {text}"[:500]))
+            for note in stalls.look(self.last, now_s, time.time_ns()):
+                logger.warning("%s", note.detail)
+                self._told(note)
 
 
 def _quick(reader: Any, symbols: tuple[str, ...]) -> tuple[Callable[[bytes], Hashable], Mapping[Hashable, str]]:

@@ -2,6 +2,7 @@
 
 import asyncio
 import logging
+import time
 from collections import Counter
 from dataclasses import replace
 from itertools import pairwise
@@ -9,6 +10,7 @@ from itertools import pairwise
 import pytest
 
 from tasks.feed.line import merged, retry_s
+from tasks.feed.stalls import Stalls
 from tasks.feed.terms import Patience
 from tests.tiny_venue import QUICK, RULES, TinyWire, follow
 from warehouse.schema import QUEUE_FULL, RECONNECT, REFUSED, STALL
@@ -131,6 +133,16 @@ def test_stream_that_falls_silent_is_told_and_told_again_when_it_speaks(caplog):
     assert notes[1].begin_ns == notes[0].begin_ns < notes[1].end_ns
 
 
+def test_stream_that_never_speaks_beside_one_that_does_is_told_and_makes_no_time_doubtful():
+    stalls, second = Stalls({b"A@depth": "A", b"A@trade": "A"}, 5.0), 1_000_000_000
+    began_s, found = time.monotonic(), []
+    for i in range(20):
+        found += stalls.look({b"A@depth": i * second + 1}, began_s + i, i * second)
+    assert [(note.kind, note.raw_symbols, note.begin_ns == note.end_ns) for note in found] == [(STALL, ("A",), True)]
+    assert "A@trade" in found[0].detail
+    assert "A@depth" not in found[0].detail
+
+
 def test_lost_update_resyncs_its_symbol_and_leaves_the_others_alone():
     async def body(venue, reader, until):
         await until(lambda: reader.all_live)
@@ -207,10 +219,29 @@ def test_waits_double_up_to_the_last_and_differ():
 
 
 def test_handing_over_keeps_what_only_the_new_connection_brought():
-    held = [("A", 1, b"A book 5"), ("A", 2, b"A + 6"), ("B", 3, b"B book 1"), ("A", 4, b"A + 7"), ("A", 5, b"A + 8"), ("B", 6, b"B + 2")]
-    seen = {hash(b"A + 6"), hash(b"A + 7")}
-    kept, again = merged(held, seen, bytes, in_band=True)
+    held = [("A", 1, b"book 5"), ("A", 2, b"+ 6"), ("B", 3, b"book 1"), ("A", 4, b"+ 7"), ("A", 5, b"+ 8"), ("B", 6, b"+ 2")]
+    seen = {hash(b"+ 6"), hash(b"+ 7")}
+    kept, fresh = merged(held, seen, bytes, lambda frame: "book", in_band=True)
     assert kept == [held[2], held[4], held[5]]
-    assert again == {"A"}
-    ids, _ = merged([("A", 1, b"t5"), ("A", 2, b"t6")], {hash(b"t6")}, bytes, in_band=False)
+    assert fresh == {("B", "book")}
+    ids, _ = merged([("A", 1, b"t5"), ("A", 2, b"t6")], {hash(b"t6")}, bytes, lambda frame: "t", in_band=False)
     assert ids == [("A", 1, b"t5")], "where ids tell what was seen, nothing is left out"
+
+
+def test_handing_over_takes_no_old_book_because_another_stream_of_its_symbol_came_before_it():
+    held = [("A", 1, b"tick 1"), ("A", 2, b"snap 5"), ("A", 3, b"+ 6"), ("A", 4, b"tick 2"), ("A", 5, b"+ 7")]
+    both = {hash(b"tick 1"), hash(b"+ 6"), hash(b"tick 2")}
+
+    def by_name(frame):
+        return None if frame.startswith(b"snap") else frame[:1]
+
+    kept, fresh = merged(held, both, bytes, by_name, in_band=True)
+    assert kept == [held[4]]
+    assert fresh == {("A", None)}
+
+
+def test_handing_over_a_quiet_book_beside_a_stream_that_goes_on():
+    held = [("A", 1, b"tick 1"), ("A", 2, b"book 5"), ("A", 3, b"tick 2")]
+    kept, fresh = merged(held, {hash(b"tick 1")}, bytes, lambda frame: frame[:4], in_band=True)
+    assert kept == held[1:]
+    assert fresh == {("A", b"book")}
