@@ -1,4 +1,6 @@
+import functools
 import json
+import operator
 import random
 
 import numpy as np
@@ -168,7 +170,7 @@ def test_requests_are_batched_and_answers_belong_to_their_topics():
     line = told_to.lines([f"S{i:03d}USDT" for i in range(40)], "ws://here")[0]
     asked = [json.loads(text)["args"] for text in line.sends]
     assert max(map(len, asked)) == 10
-    assert sorted(sum(asked, [])) == sorted(line.keys)
+    assert sorted(functools.reduce(operator.iadd, asked, [])) == sorted(line.keys)
     opened = told_to.connection(line)
     refused = opened.receive(b'{"success":false,"ret_msg":"error:handler not found","conn_id":"x","req_id":"1","op":"subscribe"}')
     assert list(refused.refused) == asked[1]
