@@ -79,7 +79,7 @@ def known_errors(*also: type[BaseException]) -> Iterator[None]:
 
 @app.command()
 def replay(
-    files: Files,
+    files: Annotated[list[Path], typer.Argument(help="captures in the order of time, or hours of a lake's own `raw` folder")],
     venue: Venue,
     lake: LakeRoot = None,
     speed: Annotated[str, typer.Option(help="max, or a multiple of real time such as 1")] = "max",
@@ -90,7 +90,12 @@ def replay(
     from tasks.replay import CaptureTruncatedError, session_of
     from tasks.replay import replay as frames_of
     from warehouse.lake import Lake
+    from warehouse.raw import captures
 
+    kept = captures(files)
+    if kept:
+        again(kept, files, venue, lake, quiet)
+        return
     try:
         pace = 0.0 if speed == "max" else float(speed)
     except ValueError:
@@ -130,6 +135,27 @@ def replay(
     for problem in problems:
         fail(problem)
     if problems:
+        raise typer.Exit(FAILED)
+
+
+def again(kept: list[Any], paths: list[Path], venue: str, lake: Path | None, quiet: bool) -> None:
+    """Replay what a lake captured itself: files or folders of `raw`, any hour of them."""
+    from tasks.rerun import rerun
+    from warehouse.lake import Lake
+
+    with known_errors():
+        store = Lake(settings(lake).lake)
+        with bar("replaying captures", sum(capture.path.stat().st_size for capture in kept), quiet) as advance:
+            done = rerun(store, venue, paths, advance)
+    table = Table("symbol", "files", "frames", "books", "trades", "new rows", "stood on", title=f"{venue} into {store.root}")
+    for one in done:
+        counts = (one.files, one.frames, one.rows["l2_snapshots"], one.rows["trades"], one.new)
+        table.add_row(one.symbol, *(f"{n:,}" for n in counts), one.stood_on)
+    console.print(table)
+    torn = [path for one in done for path in one.torn]
+    for path in torn:
+        console.print(f"[yellow]- {path} is cut short: a kill left it so, or the disk; what it holds was used[/]")
+    if torn:
         raise typer.Exit(FAILED)
 
 

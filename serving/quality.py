@@ -2,6 +2,7 @@
 
 import json
 import re
+import sys
 import time
 from datetime import UTC, datetime
 from pathlib import Path
@@ -55,7 +56,7 @@ def show(rows: list[dict[str, Any]], totals: list[StreamQuality], page: Path | N
         doubtful = any(total.doubtful for total in totals)
         print(json.dumps({"ok": not doubtful, "streams": [t.as_dict() for t in totals], "rows": plain, "docs": page and str(page)}))
         return
-    console = Console()
+    console = Console(width=None if sys.stdout.isatty() else 180)
     shown = sorted(rows, key=lambda row: row["start_ns"])[-limit if limit else 0 :]
     told = Table("venue", "symbol", "from, UTC", "seconds", "kind", "count", "why", title="missing or doubtful")
     for row in shown:

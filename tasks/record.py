@@ -224,11 +224,12 @@ class Recorder:
 
     def commit(self) -> int:
         """Acknowledge everything folded so far; on a full disk nothing is acknowledged and nothing lost."""
+        for stream in list(self.streams.values()):
+            if stream.raw is not None:
+                with suppress(LakeFullError):  # it tries again; the rows matter more
+                    stream.raw.flush()  # before their rows: a kill in between leaves frames that can be replayed
         try:
             rows = self.writer.commit()
-            for stream in list(self.streams.values()):
-                if stream.raw is not None:
-                    stream.raw.flush()
         except LakeFullError:
             self.totals.full += 1
             return 0
@@ -254,7 +255,8 @@ class Recorder:
         """Acknowledge and seal what there is, and let the streams go."""
         for stream in self.streams.values():
             if stream.raw is not None:
-                stream.raw.close()
+                with suppress(LakeFullError):
+                    stream.raw.close()
         self.writer.close()
 
     def unjoined(self) -> list[NoSnapshotError]:

@@ -178,7 +178,8 @@ class Judge:
         import great_expectations
 
         self._gx: Any = great_expectations  # its own annotations hide what it exports
-        logging.getLogger("great_expectations").setLevel(logging.WARNING)
+        for name in ("great_expectations", "great_expectations.data_context.types.base"):
+            logging.getLogger(name).setLevel(logging.WARNING)
         self._context = self._gx.get_context(mode="ephemeral")
         self._context.variables.progress_bars = {"globally": False}
         self._batch = (

@@ -27,7 +27,7 @@ from warehouse.errors import LakeFullError, writing
 _HOUR = 3_600_000_000_000
 _NAME = re.compile(r"(?P<symbol>.+?)-(?P<first_ns>\d{16,20})-(?P<run>[A-Za-z0-9_.\-]+)\.zst")
 _RUN = re.compile(r"[A-Za-z0-9_.\-]+")
-_WAITING_BYTES = 64 << 20  # kept while the disk is full; beyond, the oldest go and an empty frame says so
+_WAITING_BYTES = 8 << 20  # kept while the disk is full; beyond, the oldest go and an empty frame says so
 BASE64 = b":b64"
 STATE = ".state"
 _Line = tuple[int, bytes, bytes | None]  # stamp, frame, and where a file begins what was known before it
