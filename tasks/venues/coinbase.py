@@ -35,7 +35,7 @@ from tasks.venues.trade_ids import TradeIds, tell_trade
 from warehouse.schema import CROSSED, GAP
 
 CROSSED_NS = 500_000_000  # a batch ends with an uncrossed book: one that stays crossed is wrong
-AHEAD_NS = 60_000_000_000  # a time that leaps ahead of our own clock by more is none
+AHEAD_NS = 600_000_000_000  # a time that leaps ahead of our own clock by more is none
 _SYMBOL = re.compile(r"[A-Z0-9]{1,20}-[A-Z0-9]{1,20}")
 # What cannot have changed the book, even where the rest cannot be read.
 _HARMLESS = tuple(b'{"type":"%s"' % kind for kind in (b"match", b"last_match", b"ticker", b"heartbeat", b"subscriptions", b"error"))

@@ -36,7 +36,7 @@ from warehouse.schema import CROSSED
 # taker's by ccxt 4.5.90 and nautilus' source of 2026-07.  Turn it here if books of yours say that buyers lift bids.
 TELLS_MAKER_SIDE = True
 CROSSED_NS = 500_000_000
-AHEAD_NS = 60_000_000_000  # a time that leaps ahead of our own clock by more is none
+AHEAD_NS = 600_000_000_000  # a time that leaps ahead of our own clock by more is none
 BACK_NS = 5_000_000_000  # one that runs back by more neither
 _APART_NS = 1_000_000_000  # the ticker states when it was sent, not when it was true
 _SYMBOL = re.compile(r"[A-Z0-9]{1,20}-[A-Z0-9]{1,20}")

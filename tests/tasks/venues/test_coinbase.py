@@ -142,7 +142,7 @@ def test_fresh_snapshot_ends_a_gap():
 
 
 def test_a_time_minutes_ahead_of_our_clock_is_no_time():
-    play = played(snapshot(), update(["buy", "99.60", "1"], ns=START_NS + 5000), update(["buy", "99.70", "1"], ns=START_NS + 600 * 10**9))
+    play = played(snapshot(), update(["buy", "99.60", "1"], ns=START_NS + 5000), update(["buy", "99.70", "1"], ns=START_NS + 900 * 10**9))
     assert states(play) == [START, OK, GAP]
     assert len(play.of(UNREADABLE)) == 1
 
