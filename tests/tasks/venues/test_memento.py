@@ -1,4 +1,5 @@
 import random
+from functools import partial
 
 import msgspec
 import pytest
@@ -6,8 +7,10 @@ import pytest
 from simulator.capture import frames
 from tasks.venues import directory, memento
 from tasks.venues.events import BOOK, CHANGE, TRADE, UNREADABLE
+from tests.captures import SHARED
 
 VENUES = [venue for venue in directory.VENUES if venue.startswith("binance")]
+START_NS = 1_800_000_000_000_000_000
 RAW = {"binance_coinm": "BTCUSD_PERP"}
 
 
@@ -20,11 +23,45 @@ def _told(adapter, market):
     return out
 
 
-@pytest.mark.parametrize("venue", VENUES)
-def test_an_adapter_taken_up_anywhere_goes_on_as_the_first(venue):
-    raw, rng = RAW.get(venue, "BTCUSDT"), random.Random(venue)
-    market = [line for seed in (1, 2) for line in [*frames(venue, raw, 8.0, seed), (0, b""), (0, b'{"e":')]]
-    cuts = [0, *sorted(rng.sample(range(len(market)), 6))]
+def _lines(name, symbol, most=1500):
+    """Frames of one instrument off a recorded connection, with stamps where the file has none."""
+    out = []
+    with (SHARED / "fixtures" / name).open("rb") as file:
+        for n, line in enumerate(file):
+            stamp, space, frame = line.rstrip().partition(b" ")
+            stamped = bool(space) and stamp.isdigit()
+            if (frame := frame if stamped else line.rstrip()) and symbol.encode() in frame:
+                out.append((int(stamp) if stamped else START_NS + n * 1_000_000, frame))
+                if len(out) == most:
+                    break
+    return out
+
+
+def _simulated(venue, symbol):
+    return [line for seed in (1, 2) for line in [*frames(venue, symbol, 8.0, seed), (0, b""), (0, b'{"e":')]]
+
+
+MARKETS = [
+    pytest.param(venue, RAW.get(venue, "BTCUSDT"), partial(_simulated, venue, RAW.get(venue, "BTCUSDT")), id=venue) for venue in VENUES
+]
+MARKETS += [
+    pytest.param(venue, symbol, partial(_lines, name, symbol), id=venue)
+    for venue, symbol, name in (
+        ("bybit_linear", "BTCUSDT", "bybit_v5/linear_orderbook50_btcusdt_20260812.jsonl"),
+        ("coinbase_exchange", "DASH-BTC", "coinbase_exchange/level2_ticker_matches_10products_20210417.txt"),
+        ("coinbase_advanced", "BTC-USD", "coinbase_advanced/SYNTHETIC_l2_data_heartbeats_nautilus.jsonl"),
+        ("kraken", "BTC/USD", "kraken_v2/book10_btcusd_20261006.jsonl"),
+        ("okx", "BTC-USDT", "okx_v5/books_trades_tickers_20220513.txt"),
+        ("hyperliquid", "BTC", "hyperliquid/btc_20250126_full.txt"),
+    )
+    if (SHARED / "fixtures" / name).is_file()
+]
+
+
+@pytest.mark.parametrize(("venue", "raw", "market"), MARKETS)
+def test_an_adapter_taken_up_anywhere_goes_on_as_the_first(venue, raw, market):
+    market, rng = market(), random.Random(venue)
+    cuts = [0, *sorted(rng.sample(range(len(market)), min(6, len(market) - 1)))]
     for cut in cuts:
         first = directory.adapter(venue, raw, {"l2_snapshots": 7, "event": 100}, 5)
         _told(first, market[:cut])
@@ -33,7 +70,9 @@ def test_an_adapter_taken_up_anywhere_goes_on_as_the_first(venue):
         _told(second, market[cut // 2 : cut // 2 + 50])  # whatever it knew
         memento.restore(second, state)
         rest = market[cut:]
-        assert _told(second, rest) == _told(first, rest)
+        told = _told(first, rest)
+        assert _told(second, rest) == told
+        assert cut or any(event == BOOK for event, _ in told)
         assert second.counts == first.counts
         assert (second.is_live, second.needs_snapshot) == (first.is_live, first.needs_snapshot)
 
