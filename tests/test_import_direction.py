@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-NOUNS = {"tasks.venues", "tasks.features", "tasks.feed", "warehouse", "models"}
+NOUNS = {"tasks.venues", "tasks.features", "tasks.detectors", "tasks.feed", "warehouse", "models"}
 
 # Where a file lives -> what it may import, of ours and of the libraries we fence.  The longest
 # matching key wins, so one module can be given more than its folder has.
@@ -27,6 +27,7 @@ MAY_IMPORT = {
     "tasks/notify.py": {"prefect"},
     "tasks/venues": {"tasks.venues", "warehouse.schema", "numba", "msgspec"},
     "tasks/features": {"tasks.features", "warehouse.schema", "numba"},
+    "tasks/detectors": {"tasks.detectors", "tasks.features", "warehouse.schema", "numba"},
     "warehouse": {"warehouse", "duckdb", "pyarrow"},
     "warehouse/delta.py": {"warehouse", "pyarrow", "deltalake"},
     "warehouse/expectations.py": {"warehouse", "great_expectations", "duckdb"},
