@@ -121,6 +121,8 @@ class _Wire:
         return self._texts[raw_symbol].stream_names()["depth"]
 
     def messages(self, beat: Beat, wanted: Collection[str]) -> Iterable[Message]:
+        if not len(beat.events):
+            return
         symbol = beat.desk.raw_symbol
         known = self._names[symbol]
         streams = {known[name]: name for name in wanted}

@@ -105,9 +105,9 @@ class Desk:
         if self.skew_ns:
             events["exchange_ns"] += self.skew_ns
             events["transact_ns"] += self.skew_ns
-        for event in events[events["kind"] == TRADE].tolist():
-            self.recent.append(Trade(event[2], event[3], *event[6:9]))
-        return Beat(self, events, levels)
+        beat = Beat(self, events, levels)
+        self.recent += beat.trades()
+        return beat
 
     def top(self, n: int) -> tuple[np.ndarray, np.ndarray]:
         """Return bids and asks from the touch outward, each (m <= n, 2) ticks and size units."""
@@ -134,19 +134,17 @@ class Beat:
         size, c ask, d its size; TRADE id, a tick, b units, c aggressor; DEPTH id, first_id, previous_id, and
         where its levels are.  Valid until the next beat.
     levels : ndarray of int64, shape (m, 2)
+    depth : void, optional
+        The depth event, if there is one.
     """
 
-    __slots__ = ("desk", "events", "levels")
+    __slots__ = ("_trades", "depth", "desk", "events", "levels")
 
     def __init__(self, desk: Desk, events: np.ndarray, levels: np.ndarray):
         self.desk, self.events, self.levels = desk, events, levels
-
-    @property
-    def depth(self) -> np.void | None:
-        """Return the depth event, if there is one."""
-        if len(self.events) and self.events[-1]["kind"] == DEPTH:
-            return self.events[-1]  # type: ignore[no-any-return]
-        return None
+        kinds = events["kind"].tolist()
+        self.depth = events[-1] if kinds and kinds[-1] == DEPTH else None
+        self._trades = [Trade(*events[i].item()[2:4], *events[i].item()[6:9]) for i, kind in enumerate(kinds) if kind == TRADE]
 
     def changed(self) -> tuple[np.ndarray, np.ndarray]:
         """Return bids and asks that changed anywhere in the book, by rising price; size 0 is gone."""
@@ -157,7 +155,7 @@ class Beat:
 
     def trades(self) -> list[Trade]:
         """Return the trades of the beat, oldest first."""
-        return [Trade(event[2], event[3], *event[6:9]) for event in self.events[self.events["kind"] == TRADE].tolist()]
+        return self._trades
 
 
 class View:

@@ -51,6 +51,7 @@ def build(
     start_ns: int,
     hidden: bool = True,
     fundamentals: dict[str, Fundamental] | None = None,
+    busy: float = 1.0,
 ) -> tuple[dict[str, Desk], dict[str, Course]]:
     """Return a venue's markets, and what they follow where `fundamentals` (by base, filled in as needed) is given."""
     desks, courses = {}, {}
@@ -61,6 +62,8 @@ def build(
             worth = fundamentals.setdefault(made.base, Fundamental(made.base, seed, start_ns))
             courses[symbol] = Course(worth, venue, seed)
             made = replace(made, start_price=courses[symbol].price(start_ns))
+        if busy != 1.0:
+            made = replace(made, **{name: busy * getattr(made, name) for name in ("touches_s", "levels_s", "trades_s")})
         desks[symbol] = Desk(Market(made, seed, start_ns, hidden))
     return desks, courses
 
@@ -78,6 +81,7 @@ async def serve(
     coupled: bool = False,
     faults: FaultPlan | Mapping[str, FaultPlan] | None = None,
     ledger: Path | str | None = None,
+    busy: float = 1.0,
 ) -> Simulator:
     """Open a server a venue and let their markets run.
 
@@ -101,6 +105,8 @@ async def serve(
         What goes wrong.
     ledger : Path or str, optional
         Folder in which to write what was published; see `simulator.ledger`.
+    busy : float
+        How many times as much happens as in a quiet hour, moves of the price aside.
 
     Raises
     ------
@@ -114,7 +120,7 @@ async def serve(
         if venue not in SPOKEN:
             raise UnknownVenueError(venue)
         named = (symbols or {}).get(venue) or (DEFAULT_SYMBOL.get(venue) or raw_symbols(venue, 1)[0],)
-        desks, courses = build(venue, named, seed, start_ns, hidden, fundamentals)
+        desks, courses = build(venue, named, seed, start_ns, hidden, fundamentals, busy)
         plan = faults.get(venue) if isinstance(faults, Mapping) else faults
         servers[venue] = VenueServer(venue, desks, start_ns, speed, plan, Ledger(ledger, venue) if ledger else None, courses)
     running = Simulator(servers)

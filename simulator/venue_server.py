@@ -26,7 +26,7 @@ from simulator.ledger import Ledger
 from simulator.protocol import BOOK, Message, Moment
 from simulator.wires import wire
 
-_BEAT_S, _BEAT_PER_MARKET_S = 0.002, 40e-6
+_BEAT_S, _BEAT_PER_MARKET_S = 0.002, 80e-6
 _STEP_NS = 20_000_000
 _TICK_S, _FLUSH_S = 0.2, 1.0
 _SLOW_BYTES, _CUT_BYTES = 1 << 20, 32 << 20
