@@ -12,7 +12,6 @@ from itertools import groupby
 from pathlib import Path
 from typing import Any
 
-from tasks.record import RECORDED
 from tasks.replay import CaptureTruncatedError, read_capture
 from tasks.venues import directory
 from tasks.venues.events import BOOK, CHANGE, TRADE, UNREADABLE
@@ -23,6 +22,7 @@ from warehouse.lake import Lake
 from warehouse.raw import Capture, captures, run_up
 from warehouse.session import Session, Writer
 
+TABLES = ("l2_snapshots", "trades", "coverage_changes", "unreadable")
 _COMMIT_ROWS = 50_000
 
 
@@ -34,7 +34,7 @@ class Rerun:
     run: str
     files: int
     frames: int = 0
-    rows: dict[str, int] = field(default_factory=lambda: dict.fromkeys(RECORDED, 0))
+    rows: dict[str, int] = field(default_factory=lambda: dict.fromkeys(TABLES, 0))
     new: int = 0
     torn: list[Path] = field(default_factory=list)
     stood_on: str = "its beginning"
@@ -61,7 +61,7 @@ def rerun(lake: Lake, venue: str, paths: Sequence[Path], progress: Callable[[int
 def _rerun(lake: Lake, writer: Writer, venue: str, files: list[Capture], told: Rerun, progress: Callable[[int], None]) -> None:
     symbol, run = told.symbol, told.run
     is_known = run in lake.sessions(venue, symbol)
-    session = writer.session(venue, symbol, run if is_known else f"{run}-{files[0].first_ns}", RECORDED)
+    session = writer.session(venue, symbol, run if is_known else f"{run}-{files[0].first_ns}", TABLES)
     adapter = _taken_up(venue, files[0], session, told)
     rows = _Rows(session, adapter, is_known)
     pending = 0
@@ -125,7 +125,7 @@ class _Rows:
             BOOK: ("l2_snapshots", adapter.row), TRADE: ("trades", adapter.trade), CHANGE: ("coverage_changes", adapter.change),
         }  # fmt: skip
         self._adapter = adapter
-        self._ahead: dict[str, int] = dict.fromkeys((*RECORDED, "event"), 0) if is_known else {}
+        self._ahead: dict[str, int] = dict.fromkeys((*TABLES, "event"), 0) if is_known else {}
 
     def take(self, event: int) -> str:
         """Append the row of an event and return its table, nothing if the event has none."""

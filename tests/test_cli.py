@@ -13,6 +13,7 @@ from typer.testing import CliRunner
 from cli import app
 from simulator import frames
 from warehouse.lake import Lake
+from warehouse.raw import RawWriter, hours
 
 ROOT = Path(__file__).resolve().parents[1]
 VENUE, SYMBOL = "binance_usdm", "BTC-USDT-PERP"
@@ -160,3 +161,40 @@ def test_scoring_without_a_champion_says_so(tmp_path):
     result = run("score", "--lake", tmp_path / "lake", "--quiet")
     assert result.exit_code == 3
     assert "NoChampionError" in result.output
+
+
+def test_quality_ends_with_one_where_something_is_doubtful(tmp_path, lines):
+    clean, gapped = tmp_path / "clean", tmp_path / "gapped"
+    path = tmp_path / "capture.txt"
+    for lake, kept in ((clean, lines), (gapped, [*lines[: len(lines) // 2], *lines[len(lines) * 2 // 3 :]])):
+        path.write_bytes(b"\n".join(kept) + b"\n")
+        run("replay", path, "--venue", VENUE, "--lake", lake, "--quiet")
+    result = run("quality", "--lake", clean, "--json", "--docs")
+    found = json.loads(result.stdout)
+    assert (result.exit_code, found["ok"], [row["kind"] for row in found["rows"]]) == (0, True, ["start"])
+    assert Path(found["docs"]).read_text().count(SYMBOL) > 0
+    assert found["streams"][0]["covered"] > 0.9
+    result = run("quality", "--lake", gapped, "--venue", VENUE)
+    assert result.exit_code == 1
+    assert "should have come" in result.stdout
+    assert run("quality", "--lake", gapped, "--symbol", "ETH-USDT").exit_code == 0
+    assert run("quality", "--lake", gapped, "--since", "2100-01-01").exit_code == 0
+    assert run("quality", "--lake", gapped, "--since", "yesterday").exit_code == 2
+
+
+def test_captured_hours_are_replayed_as_a_folder(tmp_path, lines):
+    first, other = Lake(tmp_path / "first"), tmp_path / "other"
+    writer = RawWriter(first.root, VENUE, SYMBOL)
+    for line in lines:
+        stamp, _, frame = line.partition(b" ")
+        writer.write(int(stamp), frame)
+    writer.close()
+    (hour,) = (folder for _, _, folder in hours(first.root))
+    result = run("replay", hour, "--venue", VENUE, "--lake", other, "--quiet")
+    assert result.exit_code == 0
+    assert books(other).size > 100
+    (path,) = hour.glob("*.zst")
+    path.write_bytes(path.read_bytes()[:-100])
+    result = run("replay", path, "--venue", VENUE, "--lake", tmp_path / "third", "--quiet")
+    assert result.exit_code == 3
+    assert "cut short" in result.output.replace("\n", " ")

@@ -21,6 +21,7 @@ MAY_IMPORT = {
     "tasks/feed/line.py": {"tasks.feed", "tasks.venues", "warehouse.schema", "websockets"},
     "tasks/feed/opened.py": {"tasks.feed", "tasks.venues", "warehouse.schema", "websockets"},
     "tasks/replay.py": set(),
+    "tasks/rerun.py": NOUNS | {"tasks.replay"},  # reads captures as a replay does, into other rows
     "tasks/score.py": NOUNS | {"prefect", "numba"},
     "tasks/report.py": NOUNS | {"prefect", "matplotlib"},
     "tasks/monitor.py": {"prefect"},
