@@ -15,11 +15,13 @@ MAY_IMPORT = {
     "flows/alone.py": set(),
     "flows/settings.py": {"pydantic_settings"},
     "tasks": NOUNS | {"prefect"},
+    "tasks/watch.py": {"tasks.venues", "ccxt"},
     "tasks/stream.py": {"tasks.venues", "tasks.feed", "warehouse.schema"},
     "tasks/feed": {"tasks.feed", "tasks.venues", "warehouse.schema", "numba"},
     "tasks/feed/witness.py": {"msgspec"},
     "tasks/feed/line.py": {"tasks.feed", "tasks.venues", "warehouse.schema", "websockets"},
     "tasks/feed/opened.py": {"tasks.feed", "tasks.venues", "warehouse.schema", "websockets"},
+    "tasks/fetch.py": NOUNS | {"prefect", "ccxt"},
     "tasks/replay.py": set(),
     "tasks/rerun.py": NOUNS | {"tasks.replay"},  # reads captures as a replay does, into other rows
     "tasks/score.py": NOUNS | {"prefect", "numba"},
