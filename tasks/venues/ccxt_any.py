@@ -28,6 +28,7 @@ from tasks.venues.ladder import Instrument, Ladder
 from tasks.venues.wire import Alone, Line, Rules
 
 _NAME = re.compile(r"([A-Z0-9$.]+)/([A-Z0-9$.]+)(?::([A-Z0-9$.]+)(?:-(\d{6}))?)?")
+_RULES = Rules()
 _REMEMBERED = 2000  # ids of trades, to know one that comes twice
 _Time = Annotated[int, msgspec.Meta(ge=0, lt=9_000_000_000_000)] | None
 _Id = Annotated[int, msgspec.Meta(ge=0, lt=1 << 62)] | None
@@ -241,7 +242,7 @@ class CcxtWire:
     venue: str
     ws_url: str = ""
     rest_url: str = ""
-    rules: Rules = Rules()
+    rules: Rules = _RULES
 
     def lines(self, raw_symbols: Sequence[str], ws_url: str) -> list[Line]:
         """Return no connection."""
