@@ -3,6 +3,7 @@
 import time
 from collections.abc import Callable
 from datetime import UTC, datetime
+from urllib.parse import urlsplit
 from uuid import uuid4
 
 from prefect.client.schemas.objects import State
@@ -66,7 +67,7 @@ def _endpoints(settings: Settings, venue: str) -> Endpoints:
     if not settings.simulator_port:
         return endpoints(venue)
     address = f"{LOOPBACK}:{settings.simulator_port + list(settings.streams).index(venue)}"
-    return Endpoints(f"ws://{address}", f"http://{address}")
+    return Endpoints(f"ws://{address}{urlsplit(endpoints(venue).ws_url).path}", f"http://{address}")
 
 
 def _show(recorder: Recorder, job: str) -> Callable[[Totals], None]:

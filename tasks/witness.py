@@ -42,10 +42,10 @@ async def witness(
             if not recorder.stream(symbol).adapter.is_live or recorder.wanting():
                 continue
             began_ns = time.time_ns()
-            wrong = await _ask(recorder, rest, symbol, url, weight, margin_s)
+            wrong = await ask(recorder, rest, symbol, url, weight, margin_s)
             if wrong:
                 await asyncio.sleep(again_s)
-                again = await _ask(recorder, rest, symbol, url, weight, margin_s)
+                again = await ask(recorder, rest, symbol, url, weight, margin_s)
                 wrong = [one for one in wrong if one in (again or ())] if again is not None else None
             if wrong:
                 tell(recorder, symbol, agreed_ns[symbol], wrong)
@@ -53,8 +53,8 @@ async def witness(
                 agreed_ns[symbol] = began_ns
 
 
-async def _ask(recorder: Any, rest: Rest, symbol: str, url: str, weight: float, margin_s: float) -> list[Difference] | None:
-    # What is wrong; None where nothing can be said.
+async def ask(recorder: Any, rest: Rest, symbol: str, url: str, weight: float, margin_s: float) -> list[Difference] | None:
+    """Return the levels at which a symbol's book and the venue's own cannot both be right; None where nothing can be said."""
     if not rest.may_ask(weight):
         return None
     recorder.listen(symbol, True)
