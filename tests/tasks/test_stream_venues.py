@@ -23,7 +23,7 @@ SYMBOLS = {
     "hyperliquid": ("BTC-USD-PERP", "ETH-USD-PERP"),
 }  # fmt: skip
 BAD = ("gaps", "crossed", "trade_id_gaps", "unreadable", "stray", "checksum_failures", "suspects")
-QUICK = Patience(first_retry_s=0.02, last_retry_s=0.1, snapshot_s=0.1, overlap_s=0.5, timeout_s=5.0)
+QUICK = Patience(first_retry_s=0.02, last_retry_s=0.1, snapshot_s=0.1, overlap_s=0.5, timeout_s=30.0)
 
 
 def books(recorder):
