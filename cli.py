@@ -260,6 +260,46 @@ def quality(
 
 
 @app.command()
+def backfill(
+    venue: Venue,
+    symbol: Annotated[str, typer.Option(help="our name: BTC-USDT, BTC-USDT-PERP, BTC-USD-PERP")],
+    what: Annotated[str, typer.Option(help="of ohlcv, funding and open-interest, commas between")] = "ohlcv",
+    timeframe: Annotated[str, typer.Option(help="of candles and of open interest: 1m, 5m, 1h, 1d")] = "1m",
+    since: Annotated[str, typer.Option(help="first day, YYYY-MM-DD, UTC; else the last 7 days")] = "",
+    until: Annotated[str, typer.Option(help="day behind the last, YYYY-MM-DD, UTC; else now")] = "",
+    rest_url: Annotated[str, typer.Option(help="of a server that stands for the venue, such as a simulator")] = "",
+    lake: LakeRoot = None,
+    quiet: Quiet = False,
+) -> None:
+    """Fetch candles, funding rates or open interest over REST; again is safe, and asks only for what is missing.
+
+    tidebook backfill --venue binance_usdm --symbol BTC-USDT-PERP --what ohlcv,funding --since 2026-01-01
+    """
+    import time
+    from datetime import UTC, datetime
+
+    from tasks.fetch import FetchError, Source, exchange, fetch
+    from warehouse.lake import Lake
+
+    try:
+        days = [int(datetime.strptime(text, "%Y-%m-%d").replace(tzinfo=UTC).timestamp() * 1000) if text else 0 for text in (since, until)]
+    except ValueError:
+        raise typer.BadParameter(f"days must read YYYY-MM-DD, received {since or until!r}") from None
+    start_ms, end_ms = days[0] or int(time.time() * 1000) - 7 * 86_400_000, days[1] or None
+    table = Table("what", "rows", "pages", "whole from", "to", title=f"{venue} {symbol}")
+    with known_errors(FetchError):
+        store, client = Lake(settings(lake).lake), exchange(venue, rest_url)
+        for kind in what.split(","):
+            source = Source(client, venue, symbol, kind.strip(), timeframe)
+            span_ms = (end_ms or client.milliseconds()) - start_ms
+            with bar(f"{kind} of {symbol}", span_ms // 60_000, quiet, in_bytes=False) as advance:
+                found = fetch(store, source, start_ms, end_ms, lambda done_ms, rows, advance=advance: advance(done_ms // 60_000))
+            spoken = [f"{datetime.fromtimestamp(ms / 1000, UTC):%Y-%m-%d %H:%M}" for ms in (found.start_ms, found.end_ms)]
+            table.add_row(kind, f"{found.rows:,}", f"{found.pages:,}", *spoken)
+    console.print(table)
+
+
+@app.command()
 def refresh(
     lake: LakeRoot = None,
     quiet: Quiet = False,

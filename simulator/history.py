@@ -1,6 +1,6 @@
 """Candles, funding and open interest over REST, in the shapes of Binance, Bybit and Coinbase.
 
-What each path takes, how much it returns and in which order is the venue's own (PROTOCOLS: Binance oldest first,
+What each path takes, how much it returns and in which order is the venue's own (Binance oldest first,
 Bybit and Coinbase newest first).  A path that is not history is None here, and the wire's.
 """
 
@@ -83,8 +83,10 @@ def _klines(wire: Wire, query: Mapping[str, str], now_ms: int) -> Any:
     for row in desk.past.candles(first_ms, step_ms, limit, end_ms).tolist():
         ms, *prices, volume = row
         texts = [f"{price:.{desk.instrument.price_decimals}f}" for price in prices]
-        quote = f"{volume * prices[3]:.4f}"
-        rows.append([int(ms), *texts, f"{volume:.3f}", int(ms) + step_ms - 1, quote, int(volume * 7) + 1, f"{volume / 2:.3f}", quote, "0"])
+        quote, traded = f"{volume * prices[3]:.4f}", f"{volume:.3f}"
+        if worth := desk.instrument.contract_usd:  # coin-margined: contracts, and behind them the base asset
+            quote, traded = traded, f"{volume * prices[3] / worth:.0f}"
+        rows.append([int(ms), *texts, traded, int(ms) + step_ms - 1, quote, int(volume * 7) + 1, f"{volume / 2:.3f}", quote, "0"])
     return rows
 
 

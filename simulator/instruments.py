@@ -101,7 +101,7 @@ def _usdm(symbol: str, price: float, price_decimals: int, touch: float, jump: fl
 def _coinm(symbol: str, price: float, price_decimals: int, contract_usd: float, touch: float, jump: float) -> Instrument:
     return Instrument(
         "binance_coinm", symbol, symbol.partition("_")[0], price_decimals, 0, 0, 0, contract_usd, price,
-        touch, touch / 8, touch / 60, jump, 20_000, 0.2, 300, 3.5, 0.4, 30, 600, 6, 11, 0.3, 30.0,
+        touch, touch / 8, touch / 60, jump, 20_000, 0.2, 300, 3.5, 0.4, 30, 600, 6, 11, 0.3, 30.0, symbol[:3], "USD",
     )  # fmt: skip
 
 

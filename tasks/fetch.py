@@ -1,0 +1,326 @@
+"""What venues keep and serve over REST: candles, funding rates and open interest, through ccxt.
+
+What was fetched is remembered as ranges of time beside the rows, so nothing is asked for twice,
+and a run that was killed goes on behind the last page that it committed.  A candle that is not
+finished is not stored.
+"""
+
+import json
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+from uuid import uuid4
+
+import ccxt
+import numpy as np
+from prefect import task
+from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_after_attempt
+
+from warehouse.lake import Lake
+from warehouse.schema import row_dtype
+
+KINDS = {"ohlcv": "ohlcv", "funding": "funding_rates", "open-interest": "open_interest"}
+_CLASS = {
+    "binance_spot": "binance", "binance_usdm": "binanceusdm", "binance_coinm": "binancecoinm", "bybit_spot": "bybit",
+    "bybit_linear": "bybit", "coinbase_exchange": "coinbaseexchange", "coinbase_advanced": "coinbase", "kraken": "kraken", "okx": "okx",
+    "hyperliquid": "hyperliquid",
+}  # fmt: skip
+_PAGE = {  # rows of a page: the most that a venue gives
+    "ohlcv": {"coinbaseexchange": 300, "coinbase": 300, "kraken": 720, "okx": 300},
+    "funding": {"bybit": 200, "okx": 100, "hyperliquid": 500},
+    "open-interest": {"bybit": 200, "okx": 100, "binanceusdm": 500, "binancecoinm": 500},
+}
+_USUAL_PAGE = {"ohlcv": 1000, "funding": 1000, "open-interest": 200}
+_MARKETS = {"binance_spot": "spot", "binance_usdm": "linear", "binance_coinm": "inverse", "bybit_spot": "spot", "bybit_linear": "linear"}
+_FUNDING_MS = 3_600_000  # no venue pays more often
+_RECENT_MS = 30 * 86_400_000 - 3_600_000  # Binance serves open interest of the last 30 days only
+_TRIES, _LONGEST_S = 8, 60.0
+
+
+class FetchError(Exception):
+    """History that could not be had."""
+
+
+class NotServedError(FetchError):
+    """A kind of history that the venue does not have."""
+
+    def __init__(self, venue: str, kind: str, served: list[str]):
+        self.venue, self.kind, self.served = venue, kind, served
+        super().__init__(f"{venue} serves no {kind}; it serves {', '.join(served) or 'none of ' + ', '.join(KINDS)}")
+
+
+class NoMarketError(FetchError):
+    """A symbol that the venue does not list."""
+
+    def __init__(self, venue: str, symbol: str, unified: str):
+        super().__init__(f"{venue} lists no {symbol} ({unified} in ccxt)")
+
+
+class NoAnswerError(FetchError):
+    """A venue that did not answer, however often it was asked."""
+
+    def __init__(self, venue: str, tries: int, last: BaseException):
+        super().__init__(f"{venue} did not answer in {tries} tries; the last time: {type(last).__name__}: {last}")
+
+
+@dataclass(frozen=True)
+class Fetched:
+    """What a run brought: rows stored, pages asked for, and the span that is whole now, in ms."""
+
+    rows: int
+    pages: int
+    start_ms: int
+    end_ms: int
+
+
+def exchange(venue: str, rest_url: str = "") -> Any:
+    """Return ccxt's client of a venue, its own rate limit on.
+
+    Parameters
+    ----------
+    venue : str
+        A venue of `tasks.venues.directory`, or `ccxt_<id>` for any other that ccxt knows.
+    rest_url : str
+        Of a server that stands for the venue; its own by default.
+
+    Raises
+    ------
+    FetchError
+        ccxt knows no such exchange.
+    """
+    name = _CLASS.get(venue) or venue.removeprefix("ccxt_")
+    if name not in ccxt.exchanges:
+        raise FetchError(f"{venue}: ccxt knows no exchange {name!r}; a venue is one of {', '.join(_CLASS)}, or ccxt_<id>")
+    client = getattr(ccxt, name)({"enableRateLimit": True, "timeout": 15_000})
+    if name in ("binance", "bybit"):
+        client.options["fetchMarkets"] = {"types": [_MARKETS[venue]]} if venue in _MARKETS else ["spot"]
+    if name == "binance":
+        client.options["defaultType"] = "spot"
+    client.options["fetchCurrencies"] = False
+    client.has["fetchCurrencies"] = False
+    if rest_url:
+        _point(client, name, rest_url.rstrip("/"))
+    return client
+
+
+def _point(client: Any, name: str, url: str) -> None:
+    # Where each client keeps its addresses; the templates hold https and a host that cannot be set alone.
+    urls = client.urls["api"]
+    if name.startswith("binance"):
+        paths = {
+            "public": "/api/v3",
+            "fapiPublic": "/fapi/v1",
+            "fapiData": "/futures/data",
+            "dapiPublic": "/dapi/v1",
+            "dapiData": "/futures/data",
+        }
+        urls |= {key: url + path for key, path in paths.items()}
+    elif name in ("coinbase", "okx"):
+        urls["rest"] = url
+    else:
+        urls["public"] = url
+
+
+def unified_symbol(venue: str, symbol: str) -> str:
+    """Return ccxt's name of an instrument.
+
+    Examples
+    --------
+    >>> unified_symbol("binance_usdm", "BTC-USDT-PERP"), unified_symbol("binance_coinm", "BTC-USD-PERP")
+    ('BTC/USDT:USDT', 'BTC/USD:BTC')
+    """
+    base, _, rest = symbol.partition("-")
+    quote, _, expiry = rest.partition("-")
+    if not expiry:
+        return f"{base}/{quote}"
+    if venue == "hyperliquid":
+        return f"{base}/USDC:USDC"
+    return f"{base}/{quote}:{base if quote == 'USD' else quote}" + ("" if expiry == "PERP" else f"-{expiry}")
+
+
+def missing(ranges: list[tuple[int, int]], start: int, end: int) -> list[tuple[int, int]]:
+    """Return what of a span no range covers.
+
+    Examples
+    --------
+    >>> missing([(10, 20), (30, 40)], 5, 35)
+    [(5, 10), (20, 30)]
+    """
+    out = []
+    for first, last in sorted(ranges):
+        if first > start:
+            out.append((start, min(first, end)))
+        start = max(start, last)
+        if start >= end:
+            break
+    if start < end:
+        out.append((start, end))
+    return [(a, b) for a, b in out if a < b]
+
+
+def merged(ranges: list[tuple[int, int]]) -> list[tuple[int, int]]:
+    """Return ranges that touch as one.
+
+    Examples
+    --------
+    >>> merged([(5, 10), (20, 30), (10, 20)])
+    [(5, 30)]
+    """
+    out: list[tuple[int, int]] = []
+    for first, last in sorted(ranges):
+        if out and first <= out[-1][1]:
+            out[-1] = (out[-1][0], max(out[-1][1], last))
+        else:
+            out.append((first, last))
+    return out
+
+
+class Source:
+    """One kind of history of one instrument, page by page.
+
+    Parameters
+    ----------
+    client : ccxt exchange
+    venue, symbol : str
+        Ours.
+    kind : str
+        A key of `KINDS`.
+    timeframe : str
+        Of candles and of open interest, as ccxt writes it: 1m, 1h.
+
+    Raises
+    ------
+    NotServedError, NoMarketError, NoAnswerError
+    """
+
+    def __init__(self, client: Any, venue: str, symbol: str, kind: str, timeframe: str):
+        if kind not in KINDS:
+            raise FetchError(f"expected one of {', '.join(KINDS)}, received {kind!r}")
+        self.client, self.venue, self.symbol, self.kind, self.timeframe = client, venue, symbol, kind, timeframe
+        names = {"ohlcv": "fetchOHLCV", "funding": "fetchFundingRateHistory", "open-interest": "fetchOpenInterestHistory"}
+        if not client.has.get(names[kind]) or (kind != "ohlcv" and "PERP" not in symbol):
+            raise NotServedError(venue, f"{kind} of {symbol}", [k for k, name in names.items() if client.has.get(name)])
+        self._asked(client.load_markets)
+        self.unified = unified_symbol(venue, symbol)
+        if self.unified not in client.markets:
+            raise NoMarketError(venue, symbol, self.unified)
+        self.step_ms = client.parse_timeframe(timeframe) * 1000 if kind != "funding" else _FUNDING_MS
+        self.page = _PAGE[kind].get(client.id, _USUAL_PAGE[kind])
+
+    def _asked(self, call: Callable[..., Any], *given: Any) -> Any:
+        def wait_s(state: RetryCallState) -> float:
+            told = str((self.client.last_response_headers or {}).get("Retry-After", ""))
+            return min(float(told), _LONGEST_S) if told.isdigit() else min(_LONGEST_S, 0.5 * 2.0**state.attempt_number)
+
+        for attempt in Retrying(
+            retry=retry_if_exception_type(ccxt.NetworkError), wait=wait_s, stop=stop_after_attempt(_TRIES), reraise=False,
+            retry_error_callback=lambda state: self._give_up(state),
+        ):  # fmt: skip
+            with attempt:
+                return call(*given)
+        raise NoAnswerError(self.venue, _TRIES, ccxt.NetworkError("no answer"))
+
+    def _give_up(self, state: RetryCallState) -> None:
+        error = state.outcome.exception() if state.outcome else None
+        raise NoAnswerError(self.venue, state.attempt_number, error or ccxt.NetworkError("no answer")) from error
+
+    def pages(self, start_ms: int, end_ms: int) -> Iterator[tuple[np.ndarray, int]]:
+        """Yield rows in the order of time, and up to when they are whole; both ends as asked, half open."""
+        at = start_ms
+        while at < end_ms:
+            until = min(end_ms, at + self.page * self.step_ms)
+            told = self._page(at, until)
+            at, first = until, at
+            ms = np.array([row[0] for row in told], np.int64)
+            keep = (ms >= first) & (ms < until)
+            rows = np.zeros(int(keep.sum()), row_dtype(KINDS[self.kind]))
+            rows["exchange_ns"] = ms[keep] * 1_000_000
+            rows["receive_ns"] = time.time_ns()
+            for i, name in enumerate(self._columns(), 1):
+                rows[name] = np.array([row[i] for row in told], float)[keep]
+            if self.kind == "ohlcv":
+                rows["span_s"] = self.step_ms // 1000
+            order = np.argsort(rows["exchange_ns"], kind="stable")
+            _, once = np.unique(rows["exchange_ns"][order], return_index=True)
+            yield rows[order][once], until
+
+    def _columns(self) -> tuple[str, ...]:
+        return {
+            "ohlcv": ("open", "high", "low", "close", "volume"), "funding": ("funding_rate",), "open-interest": ("amount", "value"),
+        }[self.kind]  # fmt: skip
+
+    def _page(self, at: int, until: int) -> list[tuple[float, ...]]:
+        # ccxt's `until` is the last moment itself.
+        client, nan = self.client, float("nan")
+        if self.kind == "ohlcv":
+            told = self._asked(client.fetch_ohlcv, self.unified, self.timeframe, at, self.page, {"until": until - 1})
+            return [(row[0], *(nan if value is None else value for value in row[1:6])) for row in told]
+        if self.kind == "funding":
+            told = self._asked(client.fetch_funding_rate_history, self.unified, at, self.page, {"until": until - 1})
+            return [(row["timestamp"], row["fundingRate"]) for row in told]
+        told = self._asked(client.fetch_open_interest_history, self.unified, self.timeframe, at, self.page, {"until": until - 1})
+        return [(row["timestamp"], *_one_side(row, nan)) for row in told]
+
+
+def _one_side(row: dict[str, Any], nan: float) -> tuple[float, float]:
+    # Bybit counts longs and shorts; since 2026-06-11 it tells one side as well.
+    info, amount, value = row["info"], row["openInterestAmount"], row["openInterestValue"]
+    if "intervalTime" in info or "singleOpenInterest" in info or ("openInterest" in info and "sumOpenInterest" not in info):
+        amount = float(info["singleOpenInterest"]) if info.get("singleOpenInterest") else amount and amount / 2.0
+    return (nan if amount is None else amount), (nan if value is None else value)
+
+
+def fetch(
+    lake: Lake, source: Source, since_ms: int, until_ms: int | None = None, told: Callable[[int, int], None] = lambda done_ms, rows: None
+) -> Fetched:
+    """Store what the lake does not have yet of a span; return what came.
+
+    Parameters
+    ----------
+    since_ms, until_ms : int
+        Unix milliseconds, half open; until now by default, unfinished candles left out.
+    told : callable
+        Called after each page with the milliseconds it covered and its rows.
+    """
+    venue, symbol, table, step = source.venue, source.symbol, KINDS[source.kind], source.step_ms
+    now_ms = source.client.milliseconds()
+    end = min(until_ms or now_ms, now_ms)
+    start = -(-since_ms // step) * step if source.kind != "funding" else since_ms
+    if source.kind == "open-interest" and source.client.id.startswith("binance"):
+        start = max(start, now_ms - _RECENT_MS)
+        start = -(-start // step) * step
+    end = end // step * step if source.kind != "funding" else end
+    key = f"history/{table}/{venue}/{symbol}/{source.timeframe if source.kind != 'funding' else 'paid'}"
+    kept = lake.load_state(key)
+    ranges = [(int(a), int(b)) for a, b in json.loads(kept)] if kept else []
+    known = _known(lake, table, venue, symbol, step // 1000 if source.kind == "ohlcv" else 0)
+    rows = pages = 0
+    with lake.writer() as writer:
+        session = writer.session(venue, symbol, f"backfill-{uuid4()}", (table,))
+        seq = session.base.get(table, 0)
+        for first, last in missing(ranges, start, end):
+            for page, whole_ms in source.pages(first, last):
+                page = page[~np.isin(page["exchange_ns"], known)]  # committed by a run that was killed before it noted so
+                page["seq"] = seq + np.arange(page.size)
+                session.append(table, page)
+                writer.commit()
+                seq, rows, pages = seq + page.size, rows + page.size, pages + 1
+                ranges = merged([*ranges, (first, whole_ms)])
+                lake.save_state(key, json.dumps(ranges).encode())
+                told(whole_ms - first, int(page.size))
+                first = whole_ms
+    return Fetched(rows, pages, start, end)
+
+
+def _known(lake: Lake, table: str, venue: str, symbol: str, span_s: int) -> np.ndarray:
+    stored = lake.rows(table, venue, symbol)
+    if span_s and stored.size:
+        stored = stored[stored["span_s"] == span_s]
+    return stored["exchange_ns"]
+
+
+@task(name="fetch", task_run_name="fetch {kind} {venue} {symbol}")
+def fetch_history(lake: Lake, venue: str, symbol: str, kind: str, timeframe: str, since_ms: int, rest_url: str = "") -> Fetched:
+    """Bring one kind of history of one instrument up to date."""
+    return fetch(lake, Source(exchange(venue, rest_url), venue, symbol, kind, timeframe), since_ms)
