@@ -81,13 +81,15 @@ def baseline_close(b):
         n[i] = 0.0
         mean[i] = 0.0
         square[i] = 0.0
-    for k in range(SECONDS):
+    for j in range(at + 1, at + 1 + SECONDS):  # oldest first, so that it does not matter when the ring began
+        k = j if j < SECONDS else j - SECONDS
         for i in range(n_series):
             n[i] += b["ring_n"][k, i]
             mean[i] += b["ring_n"][k, i] * b["ring_mean"][k, i]
     for i in range(n_series):
         mean[i] /= max(1.0, n[i])
-    for k in range(SECONDS):
+    for j in range(at + 1, at + 1 + SECONDS):
+        k = j if j < SECONDS else j - SECONDS
         for i in range(n_series):
             away = b["ring_mean"][k, i] - mean[i]
             square[i] += b["ring_square"][k, i] + b["ring_n"][k, i] * away * away

@@ -10,7 +10,8 @@ SLACK = 0.5  # k: half the shift, in deviations, that is looked for
 THRESHOLD = 3.0  # h
 
 CUSUM = np.dtype([("up", "f8"), ("down", "f8")], align=True)
-_NODES = 96
+_NODES = 48
+_LEGENDRE = np.polynomial.legendre.leggauss(_NODES)
 _PER_ROOT_2PI = 1.0 / sqrt(2.0 * pi)
 
 
@@ -76,7 +77,7 @@ def cusum(z: NDArray[np.float64], h: float = THRESHOLD, state: NDArray | None = 
 
 def _one_sided(h: float, shift: float) -> float:
     # Page's integral equation for the mean run from a sum of 0, by Gauss-Legendre nodes (Nystroem).
-    nodes, weights = np.polynomial.legendre.leggauss(_NODES)
+    nodes, weights = _LEGENDRE
     y, w = 0.5 * h * (nodes + 1.0), 0.5 * h * weights
     step = SLACK - shift  # a sum goes from u to max(0, u + z - step) of a z around zero
     starts = np.append(y, 0.0)
@@ -111,7 +112,9 @@ def arl(h: float, shift: float = 0.0) -> float:
     """
     if not h > 0.0:
         raise ValueError(f"the threshold must be positive, received {h}")
-    return 1.0 / (1.0 / _one_sided(h, shift) + 1.0 / _one_sided(h, -shift)) if shift < 6.0 else _one_sided(h, shift)
+    if shift == 0.0:
+        return 0.5 * _one_sided(h, 0.0)
+    return 1.0 / (1.0 / _one_sided(h, shift) + 1.0 / _one_sided(h, -shift))
 
 
 def h_for_arl(target: float) -> float:
