@@ -1,7 +1,8 @@
 """What `ingest` and `live` share: one venue's sockets into a recorder, until told to stop."""
 
+import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
 from urllib.parse import urlsplit
 from uuid import uuid4
@@ -13,14 +14,16 @@ from flows.alone import alone
 from flows.settings import LOOPBACK, Settings
 from flows.standing import beside, drained, until_told
 from tasks import monitor, notify
-from tasks.record import Recorder, Totals, record
-from tasks.stream import Endpoints, Patience, endpoints, instruments, rest_of, stream
+from tasks.record import Frames, Recorder, Totals, record
+from tasks.stream import Endpoints, Patience, Rest, endpoints, instruments, rest_of, stream
 from tasks.venues.directory import raw_symbol
+from tasks.venues.ladder import Instrument
 from tasks.witness import witness
 from warehouse.lake import Lake
 
 PATIENCE_S = 20.0  # for a run that was closed and is about to let go
 SHOW_S = 15.0
+CCXT = "ccxt_"  # how venues begin that ccxt.pro watches for us
 SHARE = {"ingest": 0.6, "live": 0.3}  # of the venue's request budget: both may start at once, and neither knows of the other
 
 
@@ -47,13 +50,12 @@ async def recording(
             return Completed(name="AlreadyRunning", message=f"another run does {job} of {venue}")
         recorder = recorder_for(Lake(settings.lake), f"{job}-{uuid4()}")
         async with until_told(seconds) as told:
-            raw, where, patience = [raw_symbol(venue, symbol) for symbol in wanted], _endpoints(settings, venue), Patience(share=SHARE[job])
-            rest = rest_of(venue, patience)
-            recorder.instruments = await instruments(venue, where, rest)
+            raw, where = [raw_symbol(venue, symbol) for symbol in wanted], _endpoints(settings, venue)
+            rest = rest_of(venue, Patience(share=SHARE[job]))
+            recorder.instruments = await _instruments(venue, where, rest)
             for symbol in raw:
                 recorder.stream(symbol)  # a stream that another process writes fails here, not at its first frame
-            frames = stream(venue, raw, where, recorder.wanting, told.stop, patience=patience, told=recorder.note, rest=rest)
-            announce = _announce(venue, wanted, settings.refresh_s)
+            frames, announce = _frames(recorder, raw, where, rest, told.stop), _announce(venue, wanted, settings.refresh_s)
             every_s = settings.witness_s if recorder.watch is not None else 0.0
             async with beside(witness(recorder, where, rest, every_s, raw) if every_s else None):
                 totals = await drained(record(recorder, frames, told.stop, _show(recorder, job), announce, seal_s=settings.seal_s), told)
@@ -61,6 +63,22 @@ async def recording(
         monitor.table(f"{job}-{venue}-counts", rows, "frames by what became of them")
         monitor.flush()
         return told.state(f"{totals.frames:,} frames, {totals.committed:,} rows acknowledged")
+
+
+def _frames(recorder: Recorder, raw: list[str], where: Endpoints, rest: Rest, stop: asyncio.Event) -> Frames:
+    if recorder.venue.startswith(CCXT):
+        from tasks.watch import watch  # ccxt takes seconds to import, and few need it
+
+        return watch(recorder.venue, raw, stop)
+    return stream(recorder.venue, raw, where, recorder.wanting, stop, told=recorder.note, rest=rest)
+
+
+async def _instruments(venue: str, where: Endpoints, rest: Rest) -> Mapping[str, Instrument]:
+    if venue.startswith(CCXT):
+        from tasks.watch import instruments as told_by_ccxt
+
+        return await told_by_ccxt(venue)
+    return await instruments(venue, where, rest)
 
 
 def _endpoints(settings: Settings, venue: str) -> Endpoints:
