@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from simulator.desk import Desk
+from simulator.desk import Desk, View
 from simulator.faults import FaultPlan
 from simulator.fundamental import Course, Fundamental
 from simulator.instruments import DEFAULT_SYMBOL, INSTRUMENTS, VENUES
@@ -68,6 +68,14 @@ def build(
     return desks, courses
 
 
+def _compile() -> None:
+    # Before ports are open: who waits for a compiler, loses clients.
+    desk, view = Desk(Market(INSTRUMENTS["binance_coinm", "BTCUSD_PERP"], 0, 0)), View(5)
+    for until_ns in (100_000_000, 200_000_000):
+        desk.advance(until_ns)
+        view.turn(desk)
+
+
 async def serve(
     venues: Sequence[str] = VENUES,
     symbols: Mapping[str, Sequence[str]] | None = None,
@@ -113,6 +121,7 @@ async def serve(
     UnknownVenueError
     UnknownInstrumentError
     """
+    _compile()
     start_ns = start_ns or time.time_ns()
     fundamentals: dict[str, Fundamental] | None = {} if coupled else None
     servers = {}

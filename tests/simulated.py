@@ -14,11 +14,11 @@ from simulator.server import serve
 OPENER = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
-def run(body, venues=("binance_usdm",), **options):
+def run(body, venues=("binance_usdm",), limit_s=30, **options):
     """Serve venues, at twenty times the wall clock, for as long as the coroutine function `body` takes."""
 
     async def inside():
-        async with asyncio.timeout(30), await serve(venues, **({"seed": 1, "speed": 20.0} | options)) as market:
+        async with asyncio.timeout(limit_s), await serve(venues, **({"seed": 1, "speed": 20.0} | options)) as market:
             return await body(market)
 
     return asyncio.run(inside())
@@ -26,7 +26,7 @@ def run(body, venues=("binance_usdm",), **options):
 
 def dial(market, venue, path, **options):
     """Connect without limits: a client that stops reading for a while would miss the closing handshake."""
-    usual = {"compression": None, "proxy": None, "ping_interval": None, "max_queue": None, "max_size": None, "close_timeout": 1}
+    usual = {"compression": None, "proxy": None, "ping_interval": None, "max_queue": None, "max_size": None, "close_timeout": 1, "open_timeout": 30}
     return connect(market.ws_url(venue) + path, **(usual | options))
 
 
