@@ -25,12 +25,10 @@ def compact(lake: Lake, keep_days: Mapping[str, int] = NOTHING, limit_bytes: int
     list of dict
         `table` (or `raw`, or `wal`), and files that were `merged`, `expired` and `deleted`, where there were any.
     """
-    expired = lake.expire(keep_days)
-    for what, files in (lake.shrink(limit_bytes) if limit_bytes else {}).items():
-        expired[what] = expired.get(what, 0) + files
+    expired = lake.retire(keep_days, limit_bytes)
     merged = lake.compact()
     lake.publish()  # before files go, so that the newest catalog never lists one that is gone
-    deleted = lake.vacuum() | {"wal": lake.sweep()}
+    deleted = lake.vacuum()
     done = [(name, merged.get(name, 0), expired.get(name, 0), deleted.get(name, 0)) for name in (*merged, "raw", "wal")]
     return [{"table": name, "merged": m, "expired": e, "deleted": d} for name, m, e, d in done if m or e or d]
 

@@ -252,24 +252,10 @@ class Lake:
         self.check_writable()
         return upkeep.vacuum(self._layout, grace_hours)
 
-    def expire(self, keep_days: Mapping[str, int]) -> dict[str, int]:
-        """Take out days that are too old; see `warehouse.retention.expire`."""
+    def retire(self, keep_days: Mapping[str, int], limit_bytes: int = 0) -> dict[str, int]:
+        """Take out what is too old or, with a limit, too much; see `warehouse.retention`."""
         self.check_writable()
-        return retention.expire(self._layout, keep_days)
-
-    def shrink(self, limit_bytes: int) -> dict[str, int]:
-        """Take out the oldest until the lake fits; see `warehouse.retention.shrink`."""
-        self.check_writable()
-        return retention.shrink(self._layout, limit_bytes)
-
-    def sweep(self) -> int:
-        """Remove write-ahead segments whose rows are sealed; see `warehouse.retention.sweep`."""
-        self.check_writable()
-        return retention.sweep(self._layout)
-
-    def used(self) -> int:
-        """Return the bytes of the lake, without files that wait for `vacuum`."""
-        return retention.used(self._layout)
+        return retention.retire(self._layout, keep_days, limit_bytes)
 
     def publish(self) -> Path:
         """Bring `warehouse.duckdb` up to date and return its path."""

@@ -36,6 +36,14 @@ class _Day:
     folder: Path | None = None
 
 
+def retire(layout: Layout, keep_days: Mapping[str, int], limit_bytes: int = 0) -> dict[str, int]:
+    """Take out what is too old, then what is too much unless the limit is 0; return files or folders that left, by table or `raw`."""
+    gone = expire(layout, keep_days)
+    for what, n in (shrink(layout, limit_bytes) if limit_bytes else {}).items():
+        gone[what] = gone.get(what, 0) + n
+    return gone
+
+
 def expire(layout: Layout, keep_days: Mapping[str, int], now_ns: int | None = None) -> dict[str, int]:
     """Take out what is older than so many days and return how many files or folders left, by table or `raw`.
 

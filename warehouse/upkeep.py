@@ -13,6 +13,7 @@ from warehouse.delta import DataFile
 from warehouse.errors import FilesGoneError
 from warehouse.layout import Layout
 from warehouse.pins import pinned_files
+from warehouse.retention import sweep
 from warehouse.schema import TABLES
 
 TARGET_BYTES = 128 << 20
@@ -34,10 +35,11 @@ def vacuum(layout: Layout, grace_hours: int = 1) -> dict[str, int]:
 
     The grace time is for readers that still go by an older list, `warehouse.duckdb` among them.
     Files of which the log knows nothing, left by a kill or forgotten since they were unpinned,
-    go when they are a day old: younger ones may be on their way into the log.
+    go when they are a day old: younger ones may be on their way into the log.  Write-ahead
+    segments that dead writers left go if their rows are sealed; they are counted as `wal`.
     """
     layout.sweep()
-    return {table: _vacuum_table(layout, table, grace_hours) for table in TABLES}
+    return {table: _vacuum_table(layout, table, grace_hours) for table in TABLES} | {"wal": sweep(layout)}
 
 
 def _vacuum_table(layout: Layout, table: str, grace_hours: int) -> int:

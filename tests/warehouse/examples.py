@@ -20,7 +20,9 @@ def rows_of(table, first, n, start_ns=NOON_NS, step_ns=1_000_000):
             out[name] = np.sqrt(seq + 2.0).reshape(n, *([1] * len(shape[1:]))) + depth
         else:
             out[name] = seq * 7 - 3
-    out["seq"], out["event_seq"] = seq, seq * 2
+    out["seq"] = seq
+    if "event_seq" in out.dtype.names:
+        out["event_seq"] = seq * 2
     for name, offset in (("exchange_ns", 0), ("receive_ns", 5_000_000)):
         if name in out.dtype.names:
             out[name] = start_ns + seq * step_ns + offset

@@ -9,7 +9,7 @@ from tests.warehouse.examples import DAY_NS, NOON_NS, STREAM, rows_of, text_rows
 from warehouse.errors import UnknownTableError
 from warehouse.lake import Lake
 from warehouse.raw import RawWriter
-from warehouse.retention import expire, shrink, sweep
+from warehouse.retention import expire, shrink, sweep, used
 
 HOUR_NS = 3_600_000_000_000
 OTHER = ("binance_spot", "BTC-USDT")
@@ -51,14 +51,14 @@ def test_days_beyond_the_age_leave_and_the_newest_of_a_stream_stays(lake):
 
 def test_a_name_that_is_no_table_is_refused(lake):
     with pytest.raises(UnknownTableError, match="bokks"):
-        lake.expire({"bokks": 3})
+        lake.retire({"bokks": 3})
 
 
 def test_a_pinned_version_survives_its_days(lake):
     _write_days(lake)
     lake.pin({"trades": (version := lake.version("trades"))}, "model-1")
     before = lake.read("trades", version=version)
-    lake.expire({"trades": 1})
+    lake.retire({"trades": 1})
     lake.compact()
     lake.vacuum(0)
     assert _days(lake) == ["06"]
@@ -89,27 +89,27 @@ def test_too_large_a_lake_loses_captures_first_then_the_oldest_days(lake):
     _capture(lake, [0, 1, 30])
     _write_days(lake, "trades")
     _write_days(lake, "l2_snapshots")
-    now, whole = _now(6), lake.used()
+    now, whole = _now(6), used(lake._layout)
     assert shrink(lake._layout, whole, now) == {}
     assert shrink(lake._layout, whole - 1, now) == {"raw": 1}
-    assert shrink(lake._layout, lake.used() - 5_000, now) == {"raw": 1}
-    assert shrink(lake._layout, lake.used() - 1, now) == {"l2_snapshots": 1}
+    assert shrink(lake._layout, used(lake._layout) - 5_000, now) == {"raw": 1}
+    assert shrink(lake._layout, used(lake._layout) - 1, now) == {"l2_snapshots": 1}
     assert (_days(lake), _days(lake, "l2_snapshots")) == (["01", "02", "03", "04", "05", "06"], ["02", "03", "04", "05", "06"])
-    size = lake.used()
+    size = used(lake._layout)
     lake.pin({"l2_snapshots": lake.version("l2_snapshots")}, "model-1")
     assert shrink(lake._layout, 0, now) == {"trades": 5}, "what is pinned would free nothing"
-    assert lake.used() < size
+    assert used(lake._layout) < size
     assert (_days(lake), _days(lake, "l2_snapshots")) == (["06"], ["02", "03", "04", "05", "06"])
 
 
 def test_what_left_its_table_does_not_count_and_frees_its_bytes_with_vacuum(lake):
     _write_days(lake)
-    before = lake.used()
-    lake.expire({"trades": 1})
-    assert lake.used() < before
-    assert lake.size() > lake.used()
+    before = used(lake._layout)
+    lake.retire({"trades": 1})
+    assert used(lake._layout) < before
+    assert lake.size() > used(lake._layout)
     lake.vacuum(0)
-    assert abs(lake.size() - lake.used()) < 50_000, "only the table log is not counted"
+    assert abs(lake.size() - used(lake._layout)) < 50_000, "only the table log is not counted"
 
 
 def test_sealed_segments_of_the_dead_go_and_unsealed_ones_stay(lake):
@@ -157,12 +157,10 @@ def test_readers_read_and_writers_write_while_days_leave(lake):
         assert lake.read("trades", version=version).equals(pinned)
 
     def tidies():
-        lake.expire({"trades": 1, "raw": 1})
-        lake.shrink(1)
+        lake.retire({"trades": 1, "raw": 1}, 1)
         lake.compact()
         lake.publish()
         lake.vacuum(1)
-        lake.sweep()
 
     threads = [keep(reads), keep(tidies)]
     for thread in threads:
