@@ -38,6 +38,7 @@ MAY_IMPORT = {
     "models/plots.py": {"models", "matplotlib"},
     "models/heatmap.py": {"models", "warehouse.schema", "matplotlib"},
     "models/booster.py": {"models", "lightgbm"},
+    "models/garch.py": {"models", "arch"},
     "models/search.py": {"models", "optuna"},
     "models/registry.py": {"models", "mlflow"},
     "serving": {"serving", "flows", "tasks", "warehouse", "models", "simulator", "prefect"},
