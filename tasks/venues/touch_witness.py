@@ -9,13 +9,14 @@ What it cannot see: a wrong level that never comes to the touch.
 """
 
 from collections import deque
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 
 APART_NS = 250_000_000  # how far two streams may run apart; batches of level2_batch come each 50 ms
 PATIENCE_NS = 2_000_000_000  # a book without changes is judged after this, by the clock of other messages
 ENOUGH = 2
+_HELD = 4096  # prices of which it is known when they moved
 _MOST = 256  # quotes that may wait for their verdict
 Quote = tuple[int, float, float, float, float]  # time, bid, its size, ask, its size; sizes NaN where not told
 
@@ -47,27 +48,31 @@ class TouchWitness:
 
     def __init__(self, apart_ns: int = APART_NS) -> None:
         self._apart_ns = apart_ns
-        self._moved: deque[tuple[int, Sequence[Sequence[str]], Sequence[Sequence[str]]]] = deque()
+        self._moved: tuple[dict[float, int], dict[float, int]] = ({}, {})  # price to when it last moved, a side
         self._waiting: deque[Quote] = deque(maxlen=_MOST)
         self._known_ns = self._counted_ns = self.agreed_ns = self._against = 0
         self.contradiction = ""
 
     def begin(self, exchange_ns: int) -> None:
         """Start from a whole book of this time."""
-        self._moved.clear()
+        self._moved[0].clear()
+        self._moved[1].clear()
         self._waiting.clear()
         self._known_ns = self.agreed_ns = self._counted_ns = exchange_ns
         self._against = 0
 
     def move(self, exchange_ns: int, bids: Sequence[Sequence[str]], asks: Sequence[Sequence[str]]) -> None:
         """Note which levels changed: pairs of price and size as text."""
-        moved = self._moved
-        moved.append((exchange_ns, bids, asks))
-        last_ns = exchange_ns - 2 * self._apart_ns
-        if self._waiting and self._waiting[0][0] - self._apart_ns < last_ns:
-            last_ns = self._waiting[0][0] - self._apart_ns
-        while moved[0][0] < last_ns:
-            self._known_ns = moved.popleft()[0]
+        for moved, pairs in zip(self._moved, (bids, asks), strict=True):
+            for pair in pairs:
+                moved[float(pair[0])] = exchange_ns
+            if len(moved) > _HELD:
+                self._forget(moved, exchange_ns - 8 * self._apart_ns)
+
+    def _forget(self, moved: dict[float, int], before_ns: int) -> None:
+        for price in [price for price, at_ns in moved.items() if at_ns < before_ns]:
+            del moved[price]
+        self._known_ns = max(self._known_ns, before_ns)
 
     def hear(self, quote: Quote) -> None:
         """Take a quote; one from before the book is known is of no use."""
@@ -95,11 +100,12 @@ class TouchWitness:
         """
         while self.is_due(book_ns, now_ns):
             quote = self._waiting.popleft()
-            since_ns = quote[0] - self._apart_ns
-            bids = {float(price) for at_ns, pairs, _ in self._moved if at_ns >= since_ns for price, _ in pairs}
-            asks = {float(price) for at_ns, _, pairs in self._moved if at_ns >= since_ns for price, _ in pairs}
-            said = _against("bid", quote[1], quote[2], bids, bid_px.tolist(), bid_sz.tolist(), 1.0)
-            said = said or _against("ask", quote[3], quote[4], asks, ask_px.tolist(), ask_sz.tolist(), -1.0)
+            since_ns, said = quote[0] - self._apart_ns, ""
+            # Most quotes are the touch of now: those need no look at what moved.
+            if bid_px[0] != quote[1] or bid_sz[0] != quote[2]:
+                said = _against("bid", quote[1], quote[2], self._moved[0], since_ns, bid_px.tolist(), bid_sz.tolist(), 1.0)
+            if not said and (ask_px[0] != quote[3] or ask_sz[0] != quote[4]):
+                said = _against("ask", quote[3], quote[4], self._moved[1], since_ns, ask_px.tolist(), ask_sz.tolist(), -1.0)
             if not said:
                 self._against, self.agreed_ns = 0, quote[0]
             elif quote[0] - self._counted_ns >= self._apart_ns:  # trades of one sweep are one witness
@@ -107,12 +113,15 @@ class TouchWitness:
         return self._against >= ENOUGH
 
 
-def _against(side: str, price: float, size: float, moved: Iterable[float], prices: list[float], sizes: list[float], sign: float) -> str:
+def _against(
+    side: str, price: float, size: float, moved: dict[float, int], since_ns: int, prices: list[float], sizes: list[float], sign: float
+) -> str:  # fmt: skip
     for level, held in zip(prices, sizes, strict=True):
+        has_moved = moved.get(level, 0) >= since_ns
         if not level * sign > price * sign:
             if level == price:
-                return f"{side} {price} held {held}, quoted {size}" if size == size and held != size and price not in moved else ""
+                return f"{side} {price} held {held}, quoted {size}" if size == size and held != size and not has_moved else ""
             break
-        if level not in moved:
+        if not has_moved:
             return f"{side} {level} stood {'above' if sign > 0 else 'below'} the quoted {price}"
-    return "" if price in moved or price == 0.0 else f"{side} {price} is quoted and not held"
+    return "" if moved.get(price, 0) >= since_ns or price == 0.0 else f"{side} {price} is quoted and not held"
