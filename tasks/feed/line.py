@@ -39,7 +39,7 @@ class Keeper:
     """
 
     def __init__(self, line: Line, wire: Wire, rules: Rules, patience: Patience, inbox: Inbox, told: Told, pacer: Pacer):
-        self.line, self.opened = line, None
+        self.line = line
         self._wire, self._rules, self._patience, self._inbox, self._told, self._pacer = wire, rules, patience, inbox, told, pacer
         self._symbols = tuple(line.symbols)
         self._in_band = not wire.snapshot_url(self._symbols[0], "")[0]

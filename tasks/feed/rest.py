@@ -5,6 +5,8 @@ import threading
 import time
 import urllib.request
 from collections import deque
+from collections.abc import Callable
+from contextlib import suppress
 from http.client import HTTPException
 from urllib.error import HTTPError
 
@@ -117,22 +119,27 @@ class Rest:
             raise RequestFailedError(url, 0, error) from error
 
 
-async def in_thread(work, *given):  # type: ignore[no-untyped-def]
+async def in_thread(work: Callable[..., bytes], *given: object) -> bytes:
     """Return what `work(*given)` gives, in a thread that nobody waits for when the process ends."""
     loop = asyncio.get_running_loop()
-    done: asyncio.Future[object] = loop.create_future()
+    done: asyncio.Future[bytes] = loop.create_future()
 
-    def settle(result: object, error: Exception | None) -> None:
-        if not done.done():
-            done.set_exception(error) if error is not None else done.set_result(result)
+    def settle(result: bytes, error: Exception | None) -> None:
+        if done.done():
+            return
+        if error is not None:
+            done.set_exception(error)
+        else:
+            done.set_result(result)
 
     def run() -> None:
+        result, failure = b"", None
         try:
-            outcome = (work(*given), None)
+            result = work(*given)
         except Exception as error:
-            outcome = (None, error)
-        if not loop.is_closed():
-            loop.call_soon_threadsafe(settle, *outcome)
+            failure = error
+        with suppress(RuntimeError):  # nobody waits any more: the loop is closed
+            loop.call_soon_threadsafe(settle, result, failure)
 
     threading.Thread(target=run, name="request", daemon=True).start()
     return await done

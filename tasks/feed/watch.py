@@ -14,7 +14,7 @@ from tasks.feed.latency import least, new_histogram, quantiles_ms
 from tasks.feed.terms import Note
 from tasks.venues.ladder import Instrument
 from tasks.venues.wire import Adapter
-from warehouse.schema import CLOCK_JUMP, QUEUE_FULL, RECONNECT, TABLES, row_dtype
+from warehouse.schema import CLOCK_JUMP, QUEUE_FULL, RECONNECT, SUSPECT, TABLES, row_dtype
 
 logger = logging.getLogger(__name__)
 TOLD = ("stream_minutes", "findings", "instruments")  # the tables that a watch writes
@@ -93,11 +93,20 @@ class Watch:
         """Look at the clocks, and once a minute write a row a stream; call it every second or so."""
         now_ns = self._wall_ns()
         self._look_at_clocks(now_ns)
+        self._look_at_doubts()
         minute = now_ns // _MINUTE_NS
         if minute != self._minute:
             if self._minute:
                 self.close_minute()
             self._minute = minute
+
+    def _look_at_doubts(self) -> None:
+        # Some adapters hold their book against a second stream, and say which stretch it contradicts.
+        for raw_symbol, watched in self._streams.items():
+            doubts = getattr(watched.adapter, "doubts", None)
+            while doubts:
+                begin_ns, end_ns, why = doubts.popleft()
+                self.find(raw_symbol, SUSPECT, begin_ns, end_ns, why)
 
     def _look_at_clocks(self, now_ns: int) -> None:
         set_by = self._steady.step(now_ns, self._monotonic_ns())

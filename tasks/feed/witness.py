@@ -68,7 +68,7 @@ def read_book(body: bytes) -> RestBook:
             raise UnreadableBookError(body)
         update_id = int(data.get("lastUpdateId", 0)) if isinstance(data, dict) else 0
         return RestBook(_levels(found[0]), _levels(found[1]), update_id)
-    except (msgspec.DecodeError, UnicodeDecodeError, KeyError, IndexError, TypeError, ValueError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, StopIteration, RuntimeError, KeyError, IndexError, TypeError, ValueError) as error:
         raise UnreadableBookError(body) from error
 
 
@@ -93,7 +93,7 @@ def _levels(rows: Sequence[Any]) -> dict[float, float]:
     levels = {}
     for row in rows:
         if isinstance(row, dict):
-            price, size = row.get("price", row.get("px")), row.get("size", row.get("sz", row.get("qty")))
+            price, size = (next(row[name] for name in names if name in row) for names in (("price", "px"), ("size", "sz", "qty")))
             levels[float(price)] = float(size)
         else:
             levels[float(row[0])] = float(row[1])
