@@ -148,7 +148,11 @@ class Wire(Protocol):
 
 
 class Adapter(Protocol):
-    """One instrument's stream: frames in, events out; see `tasks.venues.events`."""
+    """One instrument's stream: frames in, events out; see `tasks.venues.events`.
+
+    It may offer `doubts`, a deque of (begin_ns, end_ns, why) on the venue's clock: stretches whose rows
+    were told as good and turned out doubtful.  Whoever writes findings takes them out.
+    """
 
     venue: str
     raw_symbol: str

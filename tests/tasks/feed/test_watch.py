@@ -6,7 +6,7 @@ from tasks.feed.watch import TOLD, Watch
 from tasks.venues.directory import adapter
 from tasks.venues.ladder import Instrument
 from tests.captures import generated
-from warehouse.schema import CLOCK_JUMP, QUEUE_FULL, RECONNECT, STALL, row_dtype
+from warehouse.schema import CLOCK_JUMP, QUEUE_FULL, RECONNECT, STALL, SUSPECT, row_dtype
 
 SECOND = 1_000_000_000
 
@@ -87,3 +87,16 @@ def test_an_instrument_is_written_when_it_changes():
     assert not desk.watch.instrument("BTCUSDT", Instrument(tick=0.1, lot=0.001), known)
     assert desk.watch.instrument("BTCUSDT", Instrument(tick=0.01, lot=0.001), known)
     assert [float(row["tick"]) for row in desk.rows["instruments"]] == [0.1, 0.01]
+
+
+def test_stretch_that_an_adapter_doubts_afterwards_is_a_finding_once():
+    desk = Desk()
+    desk.adapter = desk.stream.adapter = adapter("coinbase_exchange", "BTC-USD")
+    desk.adapter.doubts.append((50 * SECOND, 52 * SECOND, "bid 100.0 stood above the quoted 99.0"))
+    desk.watch.tick()
+    desk.watch.tick()
+    (found,) = desk.rows["findings"]
+    assert (found["kind"], found["exchange_ns"], found["end_ns"]) == (SUSPECT, 50 * SECOND, 52 * SECOND)
+    assert "100.0" in found["detail"]
+    desk.pass_time(120)
+    assert len(desk.rows["findings"]) == 1
