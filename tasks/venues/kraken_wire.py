@@ -105,7 +105,7 @@ class KrakenWire:
     """
 
     venue: str = "kraken"
-    ws_url: str = "wss://ws.kraken.com/v2"
+    ws_url: str = "wss://ws.kraken.com"
     rest_url: str = "https://api.kraken.com"
     rules: Rules = _RULES
     depth: int = DEPTH
@@ -114,7 +114,7 @@ class KrakenWire:
         """Return the connections for these pairs."""
         return [
             Line(
-                ws_url,
+                f"{ws_url}/v2",
                 [self._request("subscribe", channel, part) for channel in CHANNELS for part in batches(ours, _PER_REQUEST)],
                 {f"{channel}:{symbol}": symbol for symbol in ours for channel in CHANNELS},
             )

@@ -119,7 +119,7 @@ class OkxWire:
     """
 
     venue: str = "okx"
-    ws_url: str = "wss://ws.okx.com:8443/ws/v5/public"
+    ws_url: str = "wss://ws.okx.com:8443"
     rest_url: str = "https://www.okx.com"
     rules: Rules = _RULES
 
@@ -127,7 +127,9 @@ class OkxWire:
         """Return the connections for these instruments."""
         return [
             Line(
-                ws_url, (_request("subscribe", part, CHANNELS),), {f"{channel}:{symbol}": symbol for symbol in part for channel in CHANNELS}
+                f"{ws_url}/ws/v5/public",
+                (_request("subscribe", part, CHANNELS),),
+                {f"{channel}:{symbol}": symbol for symbol in part for channel in CHANNELS},
             )
             for part in batches(raw_symbols, _PER_CONNECTION)
         ]
