@@ -308,15 +308,19 @@ def refresh(
     """Bring features and labels up to date with what was recorded; partitions that did not change are skipped."""
     from serving.steps import refresh as bring_up_to_date
     from tasks.validate import validate
+    from warehouse.errors import InvalidRowsError
     from warehouse.lake import Lake
 
     machine = settings(lake)
     with known_errors():
         store = Lake(machine.lake)
         partitions = store.partitions("l2_snapshots")
-        if check:
-            for partition in partitions:
+        quarantined: list[BaseException] = []
+        for partition in partitions if check else ():
+            try:
                 validate(store, *partition)
+            except InvalidRowsError as error:
+                quarantined.append(error)
         with bar("refresh", len(partitions), quiet, in_bytes=False) as advance:
             done = bring_up_to_date(store, machine, advance)
     table = Table("venue", "symbol", "day", "features", "labels", "doubtful labels", "was up to date")
@@ -326,6 +330,11 @@ def refresh(
         counts = (features["rows"], labels["rows"], labels.get("doubtful", 0))
         table.add_row(row["venue"], row["symbol"], row["day"], *(f"{n:,}" for n in counts), "yes" if skipped else "no")
     console.print(table)
+    for error in quarantined:
+        fail(error)
+    if quarantined:
+        console.print("training leaves these days out: see the table quarantine")
+        raise typer.Exit(FOUND)
 
 
 @app.command()

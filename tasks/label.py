@@ -36,7 +36,7 @@ def price_series(books: np.ndarray, price: str) -> np.ndarray:
 def intervals_of(lake: Lake, venue: str, symbol: str) -> np.ndarray:
     """Return the coverage of a stream as (start_ns, end_ns, state), in order."""
     query = "SELECT start_ns, end_ns, state FROM coverage WHERE venue = $venue AND symbol = $symbol ORDER BY start_ns"
-    with lake.connect() as connection:
+    with lake.connect(venue, symbol) as connection:
         rows = connection.execute(query, {"venue": venue, "symbol": symbol}).fetchnumpy()
     return np.column_stack([rows["start_ns"], rows["end_ns"], rows["state"]]).astype(np.int64)
 

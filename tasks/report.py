@@ -27,6 +27,8 @@ from models.summary import Summary
 from models.verdict import Costs, Verdict, taking_bps, verdict
 from models.words import bounds, count, duration, number, share, utc
 from warehouse.lake import Lake
+from warehouse.quarantine import left_out
+from warehouse.schema import FINDINGS
 
 HEAT_S = 60.0  # of the stream in the heat map: longer, and 20 levels are a thread
 _SPAN_NS = 86_400_000_000_000  # of a stream, at most, is read for pictures
@@ -176,10 +178,11 @@ def _busiest(lake: Lake, venue: str, symbol: str, book_ns: np.ndarray, length_ns
 
 
 def _doubts(lake: Lake, venue: str, symbol: str) -> list[tuple[int, int, str]]:
-    query = "SELECT start_ns, end_ns, state_name FROM coverage WHERE venue = $venue AND symbol = $symbol AND state <> 0 ORDER BY start_ns"
-    with lake.connect() as connection:
+    query = "SELECT start_ns, end_ns, state_name FROM coverage WHERE venue = $venue AND symbol = $symbol AND state <> 0"
+    with lake.connect(venue, symbol) as connection:
         rows = connection.execute(query, {"venue": venue, "symbol": symbol}).fetchall()
-    return [(int(start), int(end), str(why)) for start, end, why in rows]
+    found = [(int(start), int(end), str(why)) for start, end, why in rows]
+    return sorted(found + [(int(start), int(end), FINDINGS[kind]) for start, end, kind in left_out(lake, venue, symbol)])
 
 
 def _recent_predictions(lake: Lake, venue: str, symbol: str) -> Any:

@@ -4,16 +4,18 @@ Every numeric column is 8 bytes wide, so a run of records is a matrix of 64-bit 
 turning rows into columns is one transposition of it, whatever the table.
 """
 
+import re
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 
 from warehouse.errors import RowTypeError, UnknownTableError
-from warehouse.schema import TABLES, Table, row_dtype
+from warehouse.schema import PARTITION, TABLES, Table, row_dtype
 
 ARROW = {"i8": pa.int64(), "f8": pa.float64(), "str": pa.string()}
 DAY_NS = 86_400_000_000_000
+_DAY = re.compile(r"\d{4}-\d{2}-\d{2}")
 _BLOCK = 4096  # rows transposed at a time: 88 columns of them fit in the second-level cache
 
 
@@ -146,3 +148,37 @@ def day_name(day: int) -> str:
     '2026-01-01'
     """
     return str(np.datetime64(int(day), "D"))
+
+
+def checked(table: str, day: str, rows: pa.Table) -> pa.Table:
+    """Return rows in the table's own columns and types, if they can be the whole of one day.
+
+    Raises
+    ------
+    RowTypeError
+        If columns, types or days are not what the table declares, a value is null, or `seq` does not ascend.
+    """
+    declared = arrow_schema(table)
+    if not _DAY.fullmatch(day):
+        raise RowTypeError(table, "a day YYYY-MM-DD", repr(day))
+    names = [name for name in rows.column_names if name not in {column.name for column in PARTITION}]
+    extra = tuple(name for name in names if name not in declared.names)
+    missing = [name for name in declared.names if name not in names]
+    if missing or (extra and table_of(table).open_kind is None):
+        lacks = f"; missing: {', '.join(missing)}" if missing else ""
+        raise RowTypeError(table, f"the columns {', '.join(declared.names)}", ", ".join(names) + lacks)
+    schema = arrow_schema(table, extra)
+    try:
+        rows = rows.select(schema.names).cast(schema)
+    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
+        raise RowTypeError(table, f"the types {', '.join(f'{f.name} {f.type}' for f in schema)}", str(error)) from error
+    if any(column.null_count for column in rows.columns):
+        nulls = [name for name in rows.column_names if rows[name].null_count]
+        raise RowTypeError(table, "no nulls (NaN where a double is unknown)", f"nulls in {', '.join(nulls)}")
+    others = [day_name(number) for number in np.unique(days(table, rows)) if day_name(number) != day]
+    if others:
+        raise RowTypeError(table, f"rows of {day} only", f"rows of {', '.join(others)} too")
+    seq = rows["seq"].to_numpy()
+    if not np.all(seq[1:] > seq[:-1]):
+        raise RowTypeError(table, "rows in ascending order of seq", "rows out of order or doubled")
+    return rows

@@ -27,6 +27,8 @@ from warehouse.wal import sync_folder
 KEYS = tuple(column.name for column in PARTITION)
 STATISTICS = ("exchange_ns", "receive_ns", "seq", "event_seq")
 _ATTEMPTS = 20
+# A commit each half minute is 86,000 files a month, which every reader lists.  Pins know their files themselves.
+_PROPERTIES = {"delta.logRetentionDuration": "interval 3 days"}
 
 
 @dataclass(frozen=True)
@@ -176,7 +178,7 @@ class Log:
             with writing(self.folder):
                 self.folder.mkdir(parents=True, exist_ok=True)
             try:
-                table = DeltaTable.create(self.folder, schema, mode="ignore", partition_by=list(KEYS))
+                table = DeltaTable.create(self.folder, schema, mode="ignore", partition_by=list(KEYS), configuration=_PROPERTIES)
             except (DeltaError, OSError) as error:
                 _raise_if_full(self.folder, error)
                 raise

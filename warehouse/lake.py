@@ -17,9 +17,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from warehouse import catalog, parquet, pins, read, retention, upkeep
-from warehouse.columns import ARROW, arrow_schema, day_name, days, table_of
-from warehouse.delta import KEYS
-from warehouse.errors import FilesGoneError, RowTypeError
+from warehouse.columns import ARROW, arrow_schema, checked, table_of
+from warehouse.errors import FilesGoneError
 from warehouse.layout import Layout
 from warehouse.schema import TABLES
 from warehouse.session import Writer
@@ -114,7 +113,7 @@ class Lake:
             If columns, types or days are not what the table declares.
         """
         self.check_writable()
-        rows = _checked(table, day, rows if isinstance(rows, pa.Table) else pa.table(dict(rows)))
+        rows = checked(table, day, rows if isinstance(rows, pa.Table) else pa.table(dict(rows)))
         text = json.dumps(dict(manifest), sort_keys=True)
         log = self._layout.log(table)
         for attempt in range(3):
@@ -280,30 +279,3 @@ class Lake:
 
 def _bits(column: pa.ChunkedArray) -> np.ndarray:
     return column.to_numpy().view(np.int64)
-
-
-def _checked(table: str, day: str, rows: pa.Table) -> pa.Table:
-    declared = arrow_schema(table)
-    if not _DAY.fullmatch(day):
-        raise RowTypeError(table, "a day YYYY-MM-DD", repr(day))
-    names = [name for name in rows.column_names if name not in KEYS]
-    extra = tuple(name for name in names if name not in declared.names)
-    missing = [name for name in declared.names if name not in names]
-    if missing or (extra and table_of(table).open_kind is None):
-        lacks = f"; missing: {', '.join(missing)}" if missing else ""
-        raise RowTypeError(table, f"the columns {', '.join(declared.names)}", ", ".join(names) + lacks)
-    schema = arrow_schema(table, extra)
-    try:
-        rows = rows.select(schema.names).cast(schema)
-    except (pa.ArrowInvalid, pa.ArrowNotImplementedError) as error:
-        raise RowTypeError(table, f"the types {', '.join(f'{f.name} {f.type}' for f in schema)}", str(error)) from error
-    if any(column.null_count for column in rows.columns):
-        nulls = [name for name in rows.column_names if rows[name].null_count]
-        raise RowTypeError(table, "no nulls (NaN where a double is unknown)", f"nulls in {', '.join(nulls)}")
-    others = [day_name(number) for number in np.unique(days(table, rows)) if day_name(number) != day]
-    if others:
-        raise RowTypeError(table, f"rows of {day} only", f"rows of {', '.join(others)} too")
-    seq = rows["seq"].to_numpy()
-    if not np.all(seq[1:] > seq[:-1]):
-        raise RowTypeError(table, "rows in ascending order of seq", "rows out of order or doubled")
-    return rows
