@@ -26,47 +26,57 @@ def zscore(x, second, first_second, past_seconds, past):
     return (x - mean) / std if std > 1e-9 * abs(mean) else 0.0 * x
 
 
+def cusum_next(up, down, value, h):
+    """Return both sums with one value more, and what they are afterwards."""
+    up, down = max(0.0, up + value - 0.5), max(0.0, down - value - 0.5)
+    return (up, down), (0.0, 0.0) if max(up, down) >= h else (up, down)
+
+
 def cusum(z, h):
     """Return both sums after each value, before they begin anew."""
-    up, down, out = 0.0, 0.0, []
+    sums, out = (0.0, 0.0), []
     for value in z:
-        if math.isnan(value):
-            out.append((math.nan, math.nan))
-            continue
-        up, down = max(0.0, up + value - 0.5), max(0.0, down - value - 0.5)
-        out.append((up, down))
-        if max(up, down) >= h:
-            up = down = 0.0
+        reached = (math.nan, math.nan)
+        if not math.isnan(value):
+            reached, sums = cusum_next(*sums, value, h)
+        out.append(reached)
     return np.array(out)
 
 
-def bocpd(x, hazard=1 / 250, longest=500):
-    """Return the run-length distribution after each value, in log space; each hypothesis learns its run from nothing."""
+def bocpd_next(log_p, past, x, hazard=1 / 250, longest=500):
+    """Return the logs of the run-length distribution after one value more; each hypothesis learns its run from nothing."""
+    runs = np.arange(len(log_p))
+    back = past[::-1][: runs[-1]]
+    total, squares = (np.concatenate([[0.0], np.cumsum(v)]) for v in (back, back**2))
+    kappa, alpha = 1.0 + runs, 1.0 + runs / 2
+    mean = total / kappa
+    beta = 1.0 + (squares - kappa * mean**2) / 2
+    density = student.logpdf(x, 2 * alpha, mean, np.sqrt(beta * (kappa + 1) / (alpha * kappa)))
+    grown = log_p + density + math.log(1 - hazard)
+    ended = logsumexp(log_p + density + math.log(hazard))
+    log_p = np.concatenate([[ended], grown])
+    if len(log_p) > longest + 1:
+        log_p[longest] = np.logaddexp(log_p[longest], log_p[longest + 1])
+        log_p = log_p[: longest + 1]
+    return log_p - logsumexp(log_p)
+
+
+def bocpd(x):
+    """Return the run-length distribution after each value."""
     log_p, out = np.zeros(1), []
     for n in range(len(x)):
-        runs = np.arange(min(n, longest) + 1)
-        back = x[:n][::-1][: runs[-1]]
-        total, squares = (np.concatenate([[0.0], np.cumsum(v)]) for v in (back, back**2))
-        kappa, alpha = 1.0 + runs, 1.0 + runs / 2
-        mean = total / kappa
-        beta = 1.0 + (squares - kappa * mean**2) / 2
-        density = student.logpdf(x[n], 2 * alpha, mean, np.sqrt(beta * (kappa + 1) / (alpha * kappa)))
-        grown = log_p + density + math.log(1 - hazard)
-        ended = logsumexp(log_p + density + math.log(hazard))
-        log_p = np.concatenate([[ended], grown])
-        if len(log_p) > longest + 1:
-            log_p[longest] = np.logaddexp(log_p[longest], log_p[longest + 1])
-            log_p = log_p[: longest + 1]
-        log_p = log_p - logsumexp(log_p)
+        log_p = bocpd_next(log_p, x[:n], x[n])
         out.append(np.exp(log_p))
     return out
 
 
+def _summed_up(p):
+    return (p[:6].sum() if len(p) > 6 else math.nan, p @ np.arange(len(p)))
+
+
 def regime(x):
     """Return the probability of a run of at most five values, and the expected run, after each value."""
-    posts = bocpd(x)
-    near = [p[:6].sum() if len(p) > 6 else math.nan for p in posts]
-    return np.array(near), np.array([p @ np.arange(len(p)) for p in posts])
+    return np.array([_summed_up(p) for p in bocpd(x)]).T
 
 
 def spectral_residual(x):
@@ -109,17 +119,18 @@ class Stretch:
 
     def __init__(self, h, weights, floor):
         self.h, self.weights, self.floor = h, weights, floor
-        self.ns, self.rows, self.scores = [], [], []
-        self.z = {name: [] for name in DRIFTING}
+        self.ns, self.scores = [], []
+        self.sums = dict.fromkeys(DRIFTING, (0.0, 0.0))
+        self.log_p = np.zeros(1)
         self.closes, self.returns, self.return_seconds, self.return_z = [], [], [], []
         self.volatility, self.volume, self.flags = [], [], []
         self.regime = (math.nan, math.nan)
         self.salience, self.confirmed = math.nan, False
 
-    def close(self, second):
+    def close(self, second, past):
         """The second is over."""
-        rows = [row for ns, row in zip(self.ns, self.rows, strict=True) if ns // SECOND == second]
-        last = self.rows[-1]
+        rows = past[np.array(self.ns) // SECOND == second]
+        last = past[-1]
         mid = last[NAMES.index("mid")]
         step = math.log(mid / self.closes[-1]) if self.closes else math.nan
         z = zscore(step, second, self.ns[0] // SECOND, np.array(self.return_seconds), np.array(self.returns))
@@ -127,10 +138,10 @@ class Stretch:
         self.returns.append(step)
         self.return_seconds.append(second)
         if not math.isnan(z):
+            self.log_p = bocpd_next(self.log_p, np.array(self.return_z), z)
             self.return_z.append(z)
-            near, runs = regime(np.array(self.return_z))
-            self.regime = (near[-1], runs[-1])
-        volatility = rows[-1][NAMES.index("realized_vol_1")] if rows else 0.0
+            self.regime = _summed_up(np.exp(self.log_p))
+        volatility = rows[-1][NAMES.index("realized_vol_1")] if len(rows) else 0.0
         self.salience = math.nan
         if not math.isnan(volatility):
             self.volatility.append(volatility)
@@ -140,26 +151,27 @@ class Stretch:
         volume = _highest([last[NAMES.index(name)] for name in VOLUMES])
         self.confirmed = sum(self.flags[-5:]) >= 3 and volume > 1.0
 
-    def row(self, ns, row):
-        """Return what the detectors say of a row: lead, side, values."""
+    def row(self, ns, row, past):
+        """Return what the detectors say of a row after those of the stretch before it: lead, side, values."""
         second = ns // SECOND
         if self.ns:
             for over in range(self.ns[-1] // SECOND, second):
-                self.close(over)
+                self.close(over, past)
         first = (self.ns[0] if self.ns else ns) // SECOND
-        seconds = np.array([at // SECOND for at in self.ns])
-        past = np.array(self.rows).reshape(-1, len(NAMES))
+        seconds = np.array(self.ns) // SECOND
         sums = []
         for name in DRIFTING:
             x = row[NAMES.index(name)]
-            self.z[name].append(zscore(x, second, first, seconds, past[:, NAMES.index(name)]))
-            up, down = cusum(self.z[name], self.h)[-1]
-            sums.append(math.nan if math.isnan(up) else up if up >= down else -down)
+            z = zscore(x, second, first, seconds, past[:, NAMES.index(name)])
+            if math.isnan(z):
+                sums.append(math.nan)
+                continue
+            (up, down), self.sums[name] = cusum_next(*self.sums[name], z, self.h)
+            sums.append(up if up >= down else -down)
         volumes = [row[NAMES.index(name)] for name in VOLUMES]
         vols = [zscore(row[NAMES.index(n)], second, first, seconds, past[:, NAMES.index(n)]) for n in VOLATILITIES]
         burst, drift = _highest(volumes + vols), _top(sums)
         self.ns.append(ns)
-        self.rows.append(row)
         salience = self.salience / 3.0
         parts = [
             abs(drift) / self.h,
@@ -207,7 +219,7 @@ def detect(meta, rows, h=3.0, weights=(0.25,) * 4, floor=0.5, cooldown_s=30.0):
             stretch = None
         clean_ns = meta["clean_ns"][i]
         stretch = stretch or Stretch(h, weights, floor)
-        lead, side, told = stretch.row(clock, row)
+        lead, side, told = stretch.row(clock, row, rows[i - len(stretch.ns) : i])
         values.append(told)
         if lead is not None and clock - said >= cooldown_s * SECOND:
             said = clock

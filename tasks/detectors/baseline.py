@@ -51,8 +51,8 @@ def baseline_restart(b):
 
 @njit(cache=True)
 def baseline_add(b, i, x):
-    """Put one value of a series into the open second; NaN is no value."""
-    if np.isnan(x):
+    """Put one value of a series into the open second; NaN and infinity are no values."""
+    if not np.isfinite(x):
         return
     n = b["open_n"][i] + 1.0
     away = x - b["open_mean"][i]

@@ -39,7 +39,7 @@ _NO_VALUES = np.zeros(0, VALUES)
 @njit(cache=True)
 def _close_second(s):
     # The open second is over: what happened in it is known.
-    step = np.log(s["mid"] / s["close_mid"])  # NaN in the first second
+    step = np.log(s["mid"] / s["close_mid"]) if s["mid"] > 0.0 and s["close_mid"] > 0.0 else np.nan  # none in the first second
     s["close_mid"] = s["mid"]
     b, v = s["baseline"], s["values"]
     s["return_z"] = standardise(b, _RETURN, step)

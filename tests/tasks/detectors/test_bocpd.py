@@ -18,7 +18,7 @@ def posterior(state):
     return s["mass"][(s["seen"] - runs) & 511]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(STREAMS)
 def test_posterior_is_that_of_log_space(x):
     state = new_bocpd()
