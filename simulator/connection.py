@@ -155,9 +155,10 @@ class Client:
             return 0
         waiting = self._held + self.out
         self._held, self.out = [], []
-        if waiting and self.is_open and not self.is_half_open:
-            self.socket.transport.write(b"".join(waiting))
-            self.sent_s = time.monotonic()
+        if not waiting or self.is_half_open or not self.is_open:
+            return 0
+        self.socket.transport.write(b"".join(waiting))
+        self.sent_s = time.monotonic()
         return len(waiting)
 
     def go_half_open(self) -> None:

@@ -5,6 +5,7 @@ import signal
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from simulator.desk import Desk, View
@@ -17,6 +18,9 @@ from simulator.market import Market
 from simulator.venue_server import VenueServer
 from simulator.wires import VENUES as SPOKEN
 from simulator.wires import UnknownVenueError
+
+
+say = partial(print, flush=True)  # a pipe is read line by line
 
 
 class Simulator:
@@ -150,7 +154,7 @@ def main(
     seed: int = 0,
     speed: float = 1.0,
     hidden: bool = True,
-    tell: Callable[[str], None] = print,
+    tell: Callable[[str], None] = say,
     *,
     coupled: bool = False,
     faults: FaultPlan | Mapping[str, FaultPlan] | None = None,

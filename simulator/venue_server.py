@@ -23,6 +23,7 @@ from simulator.faults import Dice, FaultPlan
 from simulator.front import Front
 from simulator.fundamental import Course
 from simulator.ledger import Ledger
+from simulator.mishaps import befall
 from simulator.protocol import BOOK, Message, Moment
 from simulator.wires import wire
 
@@ -30,6 +31,7 @@ _BEAT_S, _BEAT_PER_MARKET_S = 0.002, 80e-6
 _STEP_NS = 20_000_000
 _TICK_S, _FLUSH_S = 0.2, 1.0
 _SLOW_BYTES, _CUT_BYTES = 1 << 20, 32 << 20
+logger = logging.getLogger(__name__)
 _quiet = logging.getLogger("simulator.handshakes")  # to the library every REST request is a rejected handshake, told at INFO
 _quiet.setLevel(logging.CRITICAL)
 
@@ -74,7 +76,7 @@ class VenueServer:
                 ledger.open(desk.instrument, getattr(self.wire, "ledger_depth", 20))
         self.clients: set[Client] = set()
         self._audience: dict[str, dict[str, dict[Hashable, list[Client]]]] = {}
-        self.front = Front(self.wire, self.dice, lambda fault, detail: self._tell(fault, None, "", detail))
+        self.front = Front(self.wire, self.dice, lambda fault, detail: self.tell(fault, None, "", detail))
         self._drops, self._silent_until, self.sent, self.accepted = 0, 0.0, 0, 0
         self._next_tick_s, self._next_flush_s = 0.0, 0.0
         self._server: Server | None = None
@@ -91,6 +93,11 @@ class VenueServer:
         self.host, self.port = host, next(iter(self._server.sockets)).getsockname()[1]
         self._begun = time.monotonic()
         self._pump = asyncio.create_task(self._run())
+        self._pump.add_done_callback(self._tell_end)
+
+    def _tell_end(self, pump: asyncio.Task[None]) -> None:
+        if not pump.cancelled() and (error := pump.exception()):
+            logger.critical("the market of %s stopped", self.venue, exc_info=error)
 
     async def close(self) -> None:
         """Stop the market, announce it where venues do, and close every connection."""
@@ -136,42 +143,19 @@ class VenueServer:
         """Let a fault befall the next thing that it can befall; `simulator.faults` names them."""
         self.dice.armed[fault] += times
 
-    def _befall(self, now_s: float) -> None:
-        self.dice.turn(now_s - self._begun)
-        armed, chance = self.dice.armed, self.dice.random
-        listening = sorted((c for c in self.clients if c.is_open and not c.is_half_open and c.session.streams), key=lambda c: c.number)
-        if armed["close"] and listening:
-            client, code = chance.choice(listening), chance.choice(self.plan.close_codes)
-            armed["close"] -= 1
-            client.close(code, "simulated")
-            self._tell("close", client, "", str(code))
-        elif armed["half_open"] and listening:
-            armed["half_open"] -= 1
-            client = chance.choice(listening)
-            client.go_half_open()
-            self._tell("half_open", client, "", "")
-        elif armed["silent"] and listening:
-            armed["silent"] -= 1
-            client = chance.choice(listening)
-            stream = chance.choice(list(client.session.streams))
-            client.silent[stream] = now_s + self.plan.silent_s
-            self._tell("silent", client, stream, f"{self.plan.silent_s} s")
-        elif armed["restart"]:
-            armed["restart"] -= 1
-            self.restart()
-
     def restart(self) -> None:
         """Start the venue's engine anew: numbers are reset and books sent again, or connections closed with 1012."""
         renewed = [self.wire.restart(desk) for desk in self.desks.values()]
-        self._tell("restart", None, "", "books again" if all(renewed) else "1012")
+        self.tell("restart", None, "", "books again" if all(renewed) else "1012")
         for client in list(self.clients):
             if all(renewed):
                 client.due |= {stream: None for stream in client.session.streams if stream in self._book_streams}
             else:
                 client.close(1012, "service restart")
-        self._seat()
+        self.seat()
 
-    def _tell(self, fault: str, client: Client | None, stream: str, detail: str) -> None:
+    def tell(self, fault: str, client: Client | None, stream: str, detail: str) -> None:
+        """Count a fault that happened, and write it into the ledger."""
         self.dice.counts[fault] += 1
         if self._ledger:
             now_ns = min(desk.now_ns for desk in self.desks.values())
@@ -194,7 +178,7 @@ class VenueServer:
                     desk.market.follow(course.price(target_ns))
                 while desk.market.now_ns < target_ns:
                     self._hear(desk, desk.advance(target_ns))
-            self._befall(now_s)
+            befall(self, now_s - self._begun)
             self._tick(now_s)
             for client in self.clients:
                 self.sent += client.flush(now_s)
@@ -250,7 +234,7 @@ class VenueServer:
                 client.served(stream)
                 seated = True
         if seated:
-            self._seat()
+            self.seat()
 
     def _tick(self, now_s: float) -> None:
         if now_s >= self._next_tick_s:
@@ -285,10 +269,10 @@ class VenueServer:
         session = self.wire.session(url.path, dict(parse_qsl(url.query)))
         assert session is not None
         self.accepted += 1
-        client = Client(connection, session, self.dice, self.accepted, self._tell)
+        client = Client(connection, session, self.dice, self.accepted, self.tell)
         self.clients.add(client)
         client.reply(session.open(self._moment(client)))
-        self._seat()
+        self.seat()
         client.flush(time.monotonic())
         try:
             async for message in connection:
@@ -297,19 +281,19 @@ class VenueServer:
                 reply = session.receive(text, self._moment(client))
                 client.reply(reply)
                 if reply.snapshots or before != (session.streams, session.flavour):
-                    self._seat()
+                    self.seat()
                 client.flush(time.monotonic())
         except ConnectionClosed:
             pass
         finally:
             self.clients.discard(client)
-            self._seat()
+            self.seat()
 
-    def _seat(self) -> None:
-        # Who hears what: by symbol, stream and flavour.  Who still waits for a snapshot makes a stream wanted.
+    def seat(self) -> None:
+        """Note anew who hears what: by symbol, stream and flavour; who still waits for a snapshot makes a stream wanted."""
         self._audience = {}
         for client in self.clients:
-            for stream, symbol in client.session.streams.items():
+            for stream, symbol in client.session.streams.items() if not client.is_half_open else ():
                 groups = self._audience.setdefault(symbol, {}).setdefault(stream, {})
                 if stream not in client.due:
                     groups.setdefault(client.session.flavour, []).append(client)
