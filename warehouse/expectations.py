@@ -8,6 +8,7 @@ only the functions that need it do.
 import logging
 import os
 import re
+import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -216,6 +217,8 @@ class Judge:
     def write(self) -> None:
         """Write the Data Docs of everything judged, if they were asked for."""
         if self.page is not None:
+            for before in ("validations", "expectations"):  # a page a look would fill the disk in the end
+                shutil.rmtree(self.page.parent / before, ignore_errors=True)
             self._context.build_data_docs(site_names=["lake"])
 
     def _checkpoint(self, table: str) -> Any:

@@ -111,7 +111,7 @@ _OWN: dict[str, tuple[Rule, ...]] = {
     "ohlcv": (
         Rule("span_not_positive", "span_s <= 0", "a candle has a length"),
         Rule("price_not_positive", "NOT (isfinite(open) AND open > 0 AND isfinite(close) AND close > 0)", "prices are above 0"),
-        Rule("candle_inside_out", "NOT (low <= least(open, close) AND high >= greatest(open, close))", "low and high enclose the others"),
+        Rule("candle_inside_out", "isfinite(open + close) AND NOT (low <= least(open, close) AND high >= greatest(open, close))", "low and high enclose the others"),
         Rule("volume_missing", "NOT isfinite(volume)", "the volume is known"),
     ),
     "funding_rates": (Rule("rate_outside", f"NOT (abs(funding_rate) <= {MAX_FUNDING:g})", f"a rate is {MAX_FUNDING:g} at most"),),

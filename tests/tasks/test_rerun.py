@@ -131,3 +131,31 @@ def test_two_recordings_of_one_hour_stay_two(recorded, tmp_path):
     found = other.rows("l2_snapshots", *STREAM)
     assert len(found) == len(lake.rows("l2_snapshots", *STREAM))
     assert row_dtype("l2_snapshots") == found.dtype
+
+
+@pytest.mark.parametrize("followed", [False, True])
+def test_a_killed_recording_gets_its_last_rows_back_unless_another_followed(tmp_path, followed):
+    market = list(frames(VENUE, RAW, 20.0, seed=8, start_ns=START_NS))
+    lake = Lake(tmp_path / "lake")
+    recorder = Recorder(lake, VENUE, "killed", keep_raw=True)
+    for n, (receive_ns, frame) in enumerate(market):
+        recorder.take(RAW, receive_ns, frame)
+        if n == len(market) // 2:
+            recorder.commit()
+    recorder.streams[RAW].raw.flush()
+    recorder.writer._streams[STREAM].close()  # killed between frames and rows
+    acknowledged = len(lake.rows("l2_snapshots", *STREAM))
+    if followed:
+        more = [(ns + 60 * S, frame) for ns, frame in frames(VENUE, RAW, 10.0, seed=9, start_ns=START_NS + 60 * S)]
+        _record(lake.root, more, "followed", keep_raw=False)
+    before = lake.rows("l2_snapshots", *STREAM)
+    (told,) = rerun(lake, VENUE, [lake.raw])
+    assert told.rows["l2_snapshots"] >= acknowledged
+    after = lake.rows("l2_snapshots", *STREAM)
+    if followed:
+        assert told.new == 0
+        assert after.tobytes() == before.tobytes()
+    else:
+        whole = _record(tmp_path / "whole", market, keep_raw=False).rows("l2_snapshots", *STREAM)
+        assert len(after) > acknowledged
+        assert after.tobytes() == whole.tobytes()

@@ -203,8 +203,11 @@ def test_great_expectations_agrees_and_writes_its_docs(lake):
     page = findings.docs.read_text()
     assert "html" in page[:200].lower()
     assert f"{STREAM[0]} {STREAM[1]} {DAY}" in page
-    pages = {path.parent.parent.parent.name for path in findings.docs.parent.glob("validations/**/*.html")}
-    assert len(list(findings.docs.parent.glob("expectations/*.html"))) == 2, pages
+    pages = sorted(findings.docs.parent.glob("validations/**/*.html"))
+    assert len(pages) == 3, "a page a table and day"
+    assert len(list(findings.docs.parent.glob("expectations/*.html"))) == 2
+    check(lake, *STREAM, DAY, docs=True)
+    assert len(list(findings.docs.parent.glob("validations/**/*.html"))) == 2, "those of the last look only"
 
 
 def test_every_rule_is_sql_over_its_table(lake):
