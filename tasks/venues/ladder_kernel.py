@@ -50,6 +50,8 @@ def parse(text, n, decimals, units, sizes):
         end, mantissa, places = sc.decimal(text, end + 1)
         if end < 0 or mantissa >= sc.EXACT or text[end] != (44 if k < n - 1 else 0):
             return UNUSUAL
+        if k == n - 1 and end + 1 != len(text):  # a NUL that the venue wrote
+            return UNUSUAL
         sizes[k] = mantissa / sc.POW10[places]
         i = end + 1
     return finest
