@@ -66,6 +66,7 @@ _ORDER = Rule("event_seq_runs_back", "event_seq <= prev_event_seq", "event_seq a
 _SILENT = f"doubt = 0 AND prev_doubt = 0 AND era = prev_era AND exchange_ns - prev_exchange_ns > {int(MAX_SILENCE_S * 1e9)}"
 _TWO_SIDED = "NOT isnan(bid_px_00) AND NOT isnan(ask_px_00)"
 _GOOD = "doubt = 0"
+_INSIDE_OUT = "isfinite(open + close) AND NOT (low <= least(open, close) AND high >= greatest(open, close))"
 _UNSIZED = "NOT isnan({price}) AND (isnan({size}) OR {size} <= 0)"
 _FRESH = "backfill = 0 AND prev_backfill = 0"  # history that was sent on subscription is old by nature
 
@@ -111,7 +112,7 @@ _OWN: dict[str, tuple[Rule, ...]] = {
     "ohlcv": (
         Rule("span_not_positive", "span_s <= 0", "a candle has a length"),
         Rule("price_not_positive", "NOT (isfinite(open) AND open > 0 AND isfinite(close) AND close > 0)", "prices are above 0"),
-        Rule("candle_inside_out", "isfinite(open + close) AND NOT (low <= least(open, close) AND high >= greatest(open, close))", "low and high enclose the others"),
+        Rule("candle_inside_out", _INSIDE_OUT, "low and high enclose open and close"),
         Rule("volume_missing", "NOT isfinite(volume)", "the volume is known"),
     ),
     "funding_rates": (Rule("rate_outside", f"NOT (abs(funding_rate) <= {MAX_FUNDING:g})", f"a rate is {MAX_FUNDING:g} at most"),),
