@@ -18,7 +18,7 @@ from warehouse.schema import RECONNECT
 pytestmark = pytest.mark.slow
 SYMBOLS = {
     "binance_usdm": ("BTC-USDT-PERP", "ETH-USDT-PERP"), "binance_coinm": ("BTC-USD-PERP", "ETH-USD-PERP"),
-    "bybit_linear": ("BTC-USDT-PERP", "ETH-USDT-PERP"), "okx": ("BTC-USDT", "ETH-USDT-SWAP"),
+    "bybit_linear": ("BTC-USDT-PERP", "ETH-USDT-PERP"), "okx": ("BTC-USDT", "ETH-USDT-PERP"),
     "coinbase_exchange": ("BTC-USD", "ETH-USD"), "coinbase_advanced": ("BTC-USD", "ETH-USD"), "kraken": ("BTC-USD", "ETH-USD"),
     "hyperliquid": ("BTC-USD-PERP", "ETH-USD-PERP"),
 }  # fmt: skip
