@@ -1,4 +1,4 @@
-"""ccxt.pro itself, watching a simulated Binance over real sockets."""
+"""ccxt.pro itself, watching simulated venues over real sockets."""
 
 import asyncio
 import json
@@ -6,6 +6,7 @@ import json
 import pytest
 
 from simulator.faults import FaultPlan
+from simulator.ledger import read
 from tasks.venues import directory
 from tasks.venues.errors import UnknownVenueError
 from tasks.venues.events import BOOK, CHANGE, TRADE
@@ -26,41 +27,76 @@ def _pointed(market):
     return prepare
 
 
-def _watched(enough, **options):
+def _coinbase(market):
+    def prepare(made):
+        made.urls["api"]["ws"] = market.ws_url("coinbase_advanced")
+        made.urls["api"]["rest"] = market.rest_url("coinbase_advanced")
+
+    return prepare
+
+
+def _kraken(market):
+    def prepare(made):
+        made.urls["api"]["ws"]["publicV2"] = market.ws_url("kraken") + "/v2"
+        made.urls["api"]["public"] = market.rest_url("kraken")
+
+    return prepare
+
+
+VENUES = {
+    "ccxt_binance": ("binance_spot", "BTCUSDT", "BTC/USDT", _pointed),
+    "ccxt_coinbase": ("coinbase_advanced", "BTC-USD", "BTC/USD", _coinbase),
+    "ccxt_kraken": ("kraken", "BTC/USD", "BTC/USD", _kraken),
+}
+
+
+def _watched(enough, venue=VENUE, **options):
     """Watch until `enough(frames)` and return what came; the market goes at the speed of the wall clock."""
+    simulated, raw, symbol, point = VENUES[venue]
 
     async def body(market):
         stop, frames = asyncio.Event(), []
-        async for symbol, receive_ns, frame in watch(VENUE, [SYMBOL], stop, prepare=_pointed(market)):
-            frames.append((symbol, receive_ns, frame))
+        async for told, receive_ns, frame in watch(venue, [symbol], stop, prepare=point(market)):
+            frames.append((told, receive_ns, frame))
             if enough(frames):
                 stop.set()
         return frames
 
-    return run(body, ("binance_spot",), **({"speed": 1.0} | options))
+    return run(body, (simulated,), **({"speed": 1.0, "symbols": {simulated: [raw]}} | options))
 
 
 def _kinds(frames):
     return [json.loads(frame)["kind"] if frame else "" for _, _, frame in frames]
 
 
-def test_books_and_trades_of_a_venue_that_only_ccxt_reads_become_rows():
-    frames = _watched(lambda frames: _kinds(frames).count("book") > 8 and _kinds(frames).count("trades") > 3)
-    stream, events = directory.adapter(VENUE, SYMBOL), []
-    for symbol, receive_ns, frame in frames:
-        assert symbol == SYMBOL
+@pytest.mark.parametrize("venue", VENUES)
+def test_books_and_trades_of_a_venue_become_rows_that_its_ledger_has(venue, tmp_path):
+    simulated, raw, symbol, _ = VENUES[venue]
+    enough = lambda frames: _kinds(frames).count("book") > 8 and _kinds(frames).count("trades") > 1  # noqa: E731
+    frames = _watched(enough, venue, ledger=tmp_path)
+    told, events, states, trades = read(tmp_path, simulated, raw), [], [], {}
+    stream = directory.adapter(venue, symbol)
+    for whose, receive_ns, frame in frames:
+        assert whose == symbol
         for event in stream.receive(frame, receive_ns):
             events.append(event)
             if event == BOOK:
-                row = stream.row[0]
-                assert row["bid_px"][0] < row["ask_px"][0]
-                assert abs(row["bid_px"][0] - 61_837) < 600
-                assert (row["bid_px"][:19] > row["bid_px"][1:]).all()
-    assert events.count(BOOK) > 8
-    assert events.count(TRADE) >= 3
+                states.append(_best(*(stream.row[0][name] for name in ("bid_px", "bid_sz", "ask_px", "ask_sz"))))
+            elif event == TRADE:
+                trades[int(stream.trade["trade_id"][0])] = float(stream.trade["price"][0])
+    published = {_best(*(told[name][i] for name in ("bids", "bid_sizes", "asks", "ask_sizes"))) for i in range(len(told["seq"]))}
+    assert set(states[1:]) <= published  # the first may be a REST book, which falls between two updates
+    assert len(states) > 8
+    true = dict(zip(told["trade_id"].tolist(), told["price"].tolist(), strict=True))
+    assert trades
+    assert all(true[number] == price for number, price in trades.items() if number in true)
+    assert any(number in true for number in trades)
     assert events.count(CHANGE) == 2
-    assert stream.state == OK
     assert stream.counts["unreadable"] == stream.counts["stray"] == 0
+
+
+def _best(*sides):
+    return tuple(round(float(number), 8) for side in sides for number in side[:5])
 
 
 def test_lost_connection_is_an_empty_frame_and_the_watching_goes_on():
