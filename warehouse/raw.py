@@ -77,7 +77,9 @@ class RawWriter:
         """Keep one frame; it is in the file after the next `flush`."""
         hour, state = receive_ns // _HOUR, None
         if hour > self._hour:  # stamps may run back a little; only a later hour turns the page
-            self._hour, state = hour, self._state()
+            known = self._state()
+            # Packed at once: half a megabyte a stream, and all streams turn at the same hour.
+            self._hour, state = hour, zstandard.ZstdCompressor(level=1).compress(known) if known else b""
         self._lines.append((receive_ns, frame, state))
 
     def flush(self) -> None:
@@ -120,7 +122,7 @@ class RawWriter:
         with writing(self._path):
             folder.mkdir(parents=True, exist_ok=True)
             if state:
-                self._path.with_suffix(STATE).write_bytes(zstandard.ZstdCompressor(level=3).compress(state))
+                self._path.with_suffix(STATE).write_bytes(state)
             self._file = self._path.open("ab", buffering=0)
 
     def _append(self, data: bytes) -> None:
