@@ -116,6 +116,7 @@ def test_any_split_folds_to_the_whole_bit_for_bit(a, b, seed):
     assert np.concatenate(parts).tobytes() == bocpd(x).tobytes()
 
 
+@settings(deadline=None)
 @given(STREAMS, st.integers(0, 40))
 def test_later_values_change_nothing_earlier(x, at):
     changed = x.copy()

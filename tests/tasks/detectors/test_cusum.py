@@ -27,6 +27,7 @@ def test_any_split_folds_to_the_whole(z, at):
     assert parts.tobytes() == cusum(z).tobytes()
 
 
+@settings(deadline=None)
 @given(VALUES)
 def test_falls_mirror_rises(z):
     z = np.array(z)

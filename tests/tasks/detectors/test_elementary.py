@@ -1,7 +1,7 @@
 import math
 
 import numpy as np
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from numba import njit
 
@@ -38,6 +38,7 @@ def test_what_is_hopelessly_small_stays_positive():
     assert (e < 1e-300).all()
 
 
+@settings(deadline=None)
 @given(st.floats(-300, 300))
 def test_plain_python_reckons_the_same(x):
     e, log = _both(np.array([x]), np.array([math.exp(x)]))
