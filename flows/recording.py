@@ -1,9 +1,11 @@
 """What `ingest` and `live` share: one venue's sockets into a recorder, until told to stop."""
 
 import asyncio
+import logging
 import time
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 from uuid import uuid4
 
@@ -18,9 +20,14 @@ from tasks.record import Frames, Recorder, Totals, record
 from tasks.stream import Endpoints, Patience, Rest, endpoints, instruments, rest_of, stream
 from tasks.venues.directory import raw_symbol
 from tasks.venues.ladder import Instrument
+from tasks.venues.memento import restore, saved
 from tasks.witness import witness
 from warehouse.lake import Lake
 
+if TYPE_CHECKING:
+    from tasks.broadcast import Broadcast
+
+log = logging.getLogger(__name__)
 PATIENCE_S = 20.0  # for a run that was closed and is about to let go
 SHOW_S = 15.0
 CCXT = "ccxt_"  # how venues begin that ccxt.pro watches for us
@@ -50,12 +57,12 @@ async def recording(
             return Completed(name="AlreadyRunning", message=f"another run does {job} of {venue}")
         recorder = recorder_for(Lake(settings.lake), f"{job}-{uuid4()}")
         async with until_told(seconds) as told:
-            raw, where = [raw_symbol(venue, symbol) for symbol in wanted], _endpoints(settings, venue)
+            raw, where = [raw_symbol(venue, symbol) for symbol in wanted], endpoints_of(settings, venue)
             rest = rest_of(venue, Patience(share=SHARE[job]))
-            recorder.instruments = await _instruments(venue, where, rest)
+            recorder.instruments = await instruments_of(venue, where, rest)
             for symbol in raw:
                 recorder.stream(symbol)  # a stream that another process writes fails here, not at its first frame
-            frames, announce = _frames(recorder, raw, where, rest, told.stop), _announce(venue, wanted, settings.refresh_s)
+            frames, announce = _source(settings, job, recorder, raw, where, rest, told.stop), _announce(venue, wanted, settings.refresh_s)
             every_s = settings.witness_s if recorder.watch is not None else 0.0
             async with beside(witness(recorder, where, rest, every_s, raw) if every_s else None):
                 totals = await drained(record(recorder, frames, told.stop, _show(recorder, job), announce, seal_s=settings.seal_s), told)
@@ -65,7 +72,33 @@ async def recording(
         return told.state(f"{totals.frames:,} frames, {totals.committed:,} rows acknowledged")
 
 
-def _frames(recorder: Recorder, raw: list[str], where: Endpoints, rest: Rest, stop: asyncio.Event) -> Frames:
+def _source(settings: Settings, job: str, recorder: Recorder, raw: list[str], where: Endpoints, rest: Rest, stop: asyncio.Event) -> Frames:
+    # Sockets, or what another process published off them; what is recorded is published where Redis is.
+    url = settings.redis_url.get_secret_value()
+    if not url or (job == "live" and not settings.live_from_redis):
+        return frames_of(recorder, raw, where, rest, stop)
+    from tasks import broadcast  # only those who have Redis need its client
+
+    def begin(symbol: str, state: bytes) -> None:
+        restore(recorder.streams[symbol].adapter, state)
+
+    if job == "live":
+        return broadcast.frames(url, recorder.venue, raw, stop, begin)
+    return _publishing(broadcast.Broadcast(url), recorder, frames_of(recorder, raw, where, rest, stop))
+
+
+async def _publishing(out: "Broadcast", recorder: Recorder, frames: Frames) -> Frames:
+    from tasks.broadcast import published
+
+    with out:
+        async for item in published(frames, recorder.venue, out, lambda symbol: saved(recorder.streams[symbol].adapter)):
+            yield item
+    if out.lost:
+        log.warning("%d entries did not reach Redis", out.lost)
+
+
+def frames_of(recorder: Recorder, raw: list[str], where: Endpoints, rest: Rest, stop: asyncio.Event) -> Frames:
+    """Return the frames of a venue's sockets."""
     if recorder.venue.startswith(CCXT):
         from tasks.watch import watch  # ccxt takes seconds to import, and few need it
 
@@ -73,7 +106,8 @@ def _frames(recorder: Recorder, raw: list[str], where: Endpoints, rest: Rest, st
     return stream(recorder.venue, raw, where, recorder.wanting, stop, told=recorder.note, rest=rest)
 
 
-async def _instruments(venue: str, where: Endpoints, rest: Rest) -> Mapping[str, Instrument]:
+async def instruments_of(venue: str, where: Endpoints, rest: Rest) -> Mapping[str, Instrument]:
+    """Return what the venue says of its instruments, by raw symbol; empty where it does not answer."""
     if venue.startswith(CCXT):
         from tasks.watch import instruments as told_by_ccxt
 
@@ -81,7 +115,8 @@ async def _instruments(venue: str, where: Endpoints, rest: Rest) -> Mapping[str,
     return await instruments(venue, where, rest)
 
 
-def _endpoints(settings: Settings, venue: str) -> Endpoints:
+def endpoints_of(settings: Settings, venue: str) -> Endpoints:
+    """Return where a venue listens: the simulator where the settings say so."""
     if not settings.simulator_port:
         return endpoints(venue)
     address = f"{LOOPBACK}:{settings.simulator_port + list(settings.streams).index(venue)}"

@@ -8,7 +8,7 @@ import os
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import Field, field_validator
+from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 HOME = Path(__file__).resolve().parent.parent  # where prefect.yaml lies
@@ -39,6 +39,15 @@ class Settings(BaseSettings):
     prefect_port: Port = 4200
     mlflow_port: Port = 5050  # 5000 is taken by AirPlay on a Mac
     simulator_port: Port = Field(default=0, description="simulated venues on loopback, from this port on, one a venue; 0 for the real ones")
+
+    redis_url: SecretStr = Field(
+        default=SecretStr(""), description="publish raw frames and normalised rows to Redis Streams there; empty for not"
+    )
+    live_from_redis: bool = Field(default=False, description="score what `ingest` publishes to Redis, without sockets of its own")
+    quote_rates: Annotated[dict[str, float], NoDecode] = Field(
+        default={"USDT": 1.0, "USD": 1.0, "USDC": 1.0},
+        description="what a unit of each quote is worth where venues are compared: USDT:1.0,USD:1.0; others are left out",
+    )
 
     horizon_s: float = Field(default=1.0, gt=0, description="how far ahead a label looks, seconds")
     embargo_s: float = Field(default=1.0, ge=0, description="time left out after a test span, seconds")
@@ -90,6 +99,19 @@ class Settings(BaseSettings):
             days[table] = number
         return days
 
+    @field_validator("quote_rates", mode="before")
+    @classmethod
+    def _parse_rates(cls, given: Any) -> Any:
+        if not isinstance(given, str):
+            return given
+        try:
+            rates = {quote.strip(): float(rate) for quote, _, rate in (part.partition(":") for part in given.split(",") if part.strip())}
+        except ValueError:
+            rates = {"": 0.0}
+        if not all(quote and rate > 0.0 for quote, rate in rates.items()):
+            raise ValueError(f"quote_rates must read QUOTE:rate,QUOTE:rate with rates above 0, received {given!r}")
+        return rates
+
     @property
     def prefect_home(self) -> Path:
         """Return the folder of Prefect's database, results and leases."""
@@ -130,9 +152,11 @@ class Settings(BaseSettings):
             "TIDEBOOK_LAKE": str(self.lake),
             "TIDEBOOK_STREAMS": ",".join(f"{venue}:{symbol}" for venue, symbols in self.streams.items() for symbol in symbols),
             "TIDEBOOK_LAKE_KEEP_DAYS": ",".join(f"{table}:{days}" for table, days in self.lake_keep_days.items()),
+            "TIDEBOOK_QUOTE_RATES": ",".join(f"{quote}:{rate}" for quote, rate in self.quote_rates.items()),
+            "TIDEBOOK_REDIS_URL": self.redis_url.get_secret_value(),
             "TIDEBOOK_HOME": str(HOME),
         }
-        for name in type(self).model_fields.keys() - {"lake", "streams", "lake_keep_days"}:
+        for name in type(self).model_fields.keys() - {"lake", "streams", "lake_keep_days", "quote_rates", "redis_url"}:
             ours[f"TIDEBOOK_{name.upper()}"] = str(getattr(self, name))
         return {
             **os.environ,

@@ -196,6 +196,9 @@ def _match_schedules_to_streams(settings: Settings, server: PrefectServer) -> li
             is_wanted = venue in settings.streams and name.partition("/")[0] in standing
             server.keep_schedules(deployment, is_wanted)
             wanted += [deployment] * is_wanted
+        elif name.partition("/")[0] == "normalise":
+            server.keep_schedules(deployment, len(settings.streams) > 1)
+            wanted += [deployment] * (len(settings.streams) > 1)
     return wanted
 
 

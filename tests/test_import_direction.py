@@ -21,6 +21,7 @@ MAY_IMPORT = {
     "tasks/feed/witness.py": {"msgspec"},
     "tasks/feed/line.py": {"tasks.feed", "tasks.venues", "warehouse.schema", "websockets"},
     "tasks/feed/opened.py": {"tasks.feed", "tasks.venues", "warehouse.schema", "websockets"},
+    "tasks/broadcast.py": {"redis"},
     "tasks/fetch.py": NOUNS | {"prefect", "ccxt"},
     "tasks/replay.py": set(),
     "tasks/rerun.py": NOUNS | {"tasks.replay"},  # reads captures as a replay does, into other rows

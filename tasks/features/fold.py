@@ -224,7 +224,7 @@ class Features:
         """Write everything the fold remembers, so that another process goes on where this one stopped."""
         self._take()
         kept = {"state": self.state, "bars": self._bars, "books": self._book_ring, "trades": self._trade_ring}
-        np.savez(file, **{name: array.view(np.uint8) for name, array in kept.items()})
+        np.savez(file, allow_pickle=False, **{name: array.view(np.uint8) for name, array in kept.items()})
 
     def restore(self, file: BinaryIO) -> None:
         """Go on from what `save` wrote.
