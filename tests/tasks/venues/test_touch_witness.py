@@ -64,6 +64,20 @@ def test_level_that_moves_around_the_quote_is_no_contradiction():
     assert states(play) == [START, OK]
 
 
+def test_ticker_that_contradicts_every_fresh_book_is_not_believed_for_ever():
+    play = played(snapshot())
+    for n in range(1, 60):
+        play.feed(_second(n), ticker(_second(n), bid=("99.40", "1.0")))
+        play.feed(_second(n) + 1, update(["buy", "90.00", str(n)], ns=_second(n) + 5 * 10**8))
+        if play.streams["BTC-USD"].needs_snapshot:
+            play.feed(_second(n) + 2, snapshot(ns=_second(n) + 6 * 10**8))
+    assert states(play) == [START, OK, *[GAP, OK] * 3]
+    for n in range(60, 70):  # it is right once, and may speak again
+        play.feed(_second(n), ticker(_second(n), bid=("99.50", "1.0") if n == 60 else ("99.40", "1.0")))
+        play.feed(_second(n) + 1, update(["buy", "90.00", str(n)], ns=_second(n) + 5 * 10**8))
+    assert states(play)[-1] == GAP
+
+
 # -- faults ------------------------------------------------------------------------------------
 
 
