@@ -2,7 +2,7 @@
 
 https://docs.kraken.com/api/docs/websocket-v2 (2026-08): one acknowledgement a symbol; a heartbeat
 about once a second; a connection without a subscription lives 60 s.  New connections are said to
-be limited to 150 in ten minutes an address.
+be limited to 150 in ten minutes an address, which waiting ever longer between them keeps to.
 """
 
 import re
@@ -21,7 +21,7 @@ _REST_NAME = {"BTC": "XBT", "DOGE": "XDG"}
 _OUR_NAME = {rest: name for name, rest in _REST_NAME.items()}
 _PER_REQUEST, _PER_CONNECTION = 100, 200
 _RULES = Rules(
-    ping_s=30.0, ping=b'{"method":"ping"}', silence_s=10.0, sends_s=10.0, connects_s=0.25, max_size=1 << 24, budget=60.0, budget_s=60.0
+    ping_s=30.0, ping=b'{"method":"ping"}', silence_s=10.0, sends_s=10.0, connects_s=1.0, max_size=1 << 24, budget=60.0, budget_s=60.0
 )
 _SYMBOL = b'"symbol":"'
 _NAMED = re.compile(r"\b[A-Z0-9.]{1,20}/[A-Z0-9.]{1,20}\b")

@@ -10,13 +10,16 @@ where nothing happened for a minute; and seqId may be the smaller one after main
 does not follow, frames that were seen before are dropped; anything else is a gap, and only a new
 subscription brings a snapshot: until then updates are dropped.
 
+Before trading opens a book may be crossed; one that an update crosses later uncrosses at once, or
+a level in it is wrong.  Any other wrong digit in a level cannot be seen here: the numbers say that
+all came, not what; the REST book of `witness_url` does.
+
 The checksum is 0 since 2026-06-23.  Where one was sent, as in older recordings, it is checked.
 Sizes of contracts are counted in contracts and are turned into base units here.
 
 https://www.okx.com/docs-v5/en/#order-book-trading-market-data-ws-order-book-channel (2026-08)
 """
 
-import re
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from types import MappingProxyType
@@ -25,53 +28,22 @@ from zlib import crc32
 import msgspec
 
 from tasks.venues.aggregated_ids import AggregatedIds
-from tasks.venues.errors import UnreadableFrameError, WrongVenueError
+from tasks.venues.errors import UnreadableFrameError
 from tasks.venues.ladder import Instrument, Ladder
 from tasks.venues.level_texts import LevelTexts
 from tasks.venues.okx_messages import BookEntry, Books, TradeEntry, Trades, decode_books, decode_told, decode_trades, nanoseconds, whole
-from tasks.venues.okx_wire import OkxWire, usual_contract
+from tasks.venues.okx_names import canonical_symbol, raw_symbol, usual_contract
+from tasks.venues.okx_wire import OkxWire
 from tasks.venues.pace import Pace
+from warehouse.schema import CROSSED
 
+__all__ = ["Okx", "adapter", "canonical_symbol", "raw_symbol", "wire"]
 CHECKED = 25  # levels a side under the checksum
+CROSSED_NS = 1_000_000_000  # a book that an update crossed, and that stays so, is wrong
 HISTORY_NS = 1_000_000_000  # a first trade older than this was there before the subscription, where no acknowledgement says when that was
-_RAW = re.compile(r"([A-Z0-9]{1,20}-[A-Z0-9_]{1,20})(-SWAP|-\d{6})?")
-_SYMBOL = re.compile(r"([A-Z0-9]{1,20}-[A-Z0-9_]{1,20})(-PERP|-\d{6})?")
 _BOOKS, _TRADES = b'{"arg":{"channel":"books",', b'{"arg":{"channel":"trades",'
 # What cannot have changed the book, even where the rest cannot be read.
 _HARMLESS = (_TRADES, b'{"event":"', b'{"arg":{"channel":"tickers",', b"pong")
-
-
-def canonical_symbol(venue: str, raw: str) -> str:
-    """Return our name of an instrument.
-
-    Examples
-    --------
-    >>> [canonical_symbol("okx", raw) for raw in ("BTC-USDT", "BTC-USD-SWAP", "BTC-USD-220527")]
-    ['BTC-USDT', 'BTC-USD-PERP', 'BTC-USD-220527']
-
-    Raises
-    ------
-    WrongVenueError
-        Not written so here; options are not read.
-    """
-    match = _RAW.fullmatch(raw.upper())
-    if not match:
-        raise WrongVenueError(venue, f"symbol {raw}")
-    return match[1] + ("-PERP" if match[2] == "-SWAP" else match[2] or "")
-
-
-def raw_symbol(venue: str, symbol: str) -> str:
-    """Return the venue's own name of an instrument.
-
-    Examples
-    --------
-    >>> raw_symbol("okx", "BTC-USDT-PERP")
-    'BTC-USDT-SWAP'
-    """
-    match = _SYMBOL.fullmatch(symbol.upper())
-    if not match:
-        raise WrongVenueError(venue, f"symbol {symbol}")
-    return match[1] + ("-SWAP" if match[2] == "-PERP" else match[2] or "")
 
 
 class Okx:
@@ -108,6 +80,7 @@ class Okx:
         self._last_seq, self._last_frame, self._last_snapshot = -1, b"", b""
         self._seen: deque[tuple[int, int]] = deque(maxlen=256)  # numbers of updates in the book, to know one that comes twice
         self._awaits_history, self._subscribed_ns = True, 0
+        self._crossed_ns, self._began_crossed = 0, False
 
     @property
     def unreadable(self) -> dict[str, object]:
@@ -214,8 +187,12 @@ class Okx:
             self._has_numbers, self._has_checksums = seq is not None, entry.checksum != 0
             self._texts.clear()
             self._seen.clear()
+            self._crossed_ns, self._began_crossed = 0, self._is_crossed()
         else:
             ladder.apply()
+            if ladder.state == CROSSED and self._stays_crossed(exchange_ns):
+                ladder.rare["suspects"] += 1
+                return self._lost(receive_ns)
         self._last_seq, self._last_frame = -1 if seq is None else seq, frame
         if seq is not None and previous is not None:
             self._seen.append((previous, seq))
@@ -232,6 +209,14 @@ class Okx:
             self._ladder.rare["old"] += 1
             return ()
         return self._lost(receive_ns, self._last_seq, previous)
+
+    def _is_crossed(self) -> bool:
+        row = self._ladder.peek()[0]
+        return bool(row["bid_px"][0] >= row["ask_px"][0])
+
+    def _stays_crossed(self, now_ns: int) -> bool:
+        self._crossed_ns = (self._crossed_ns or now_ns) if self._is_crossed() else 0
+        return bool(self._crossed_ns) and not self._began_crossed and now_ns - self._crossed_ns > CROSSED_NS
 
     def _hold(self, entry: BookEntry) -> None:
         texts = self._texts

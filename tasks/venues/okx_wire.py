@@ -19,29 +19,9 @@ from tasks.venues.wire import Heard, Line, Rules, batches
 CHANNELS = ("books", "trades")
 KINDS = ("SPOT", "SWAP", "FUTURES")
 _PER_CONNECTION = 25  # symbols, each with one book
-_RULES = Rules(ping_s=15.0, ping=b"ping", silence_s=30.0, sends_s=2.0, connects_s=1.0, max_size=1 << 24, budget=120.0, budget_s=20.0)
+_RULES = Rules(ping_s=15.0, ping=b"ping", silence_s=30.0, sends_s=10.0, connects_s=1.0, max_size=1 << 24, budget=120.0, budget_s=20.0)
 _CLOSING = "64008"  # a minute before the service is upgraded
 _ABOUT = re.compile(r"channel:\s*([\w-]+),\s*instId:\s*([\w-]+)")
-
-
-_CONTRACT_USD = {"BTC": 100.0}  # quote units of a contract settled in the coin: 10 for all others
-_CONTRACT_BASE = {"BTC": 0.01, "ETH": 0.1}  # base units of a contract settled in USDT, where REST did not tell
-
-
-def usual_contract(raw: str) -> Instrument:
-    """Return what a contract stands for where REST did not tell: right for coin-margined ones, and for USDT ones of BTC and ETH.
-
-    Examples
-    --------
-    >>> usual_contract("BTC-USD-220527").contract_usd, usual_contract("ETH-USDT-SWAP").contract_base
-    (100.0, 0.1)
-    """
-    base, quote, *kind = raw.split("-")
-    if not kind:
-        return Instrument()
-    if quote == "USD":
-        return Instrument(contract_usd=_CONTRACT_USD.get(base, 10.0))
-    return Instrument(contract_base=_CONTRACT_BASE.get(base, 1.0))
 
 
 class Feed:

@@ -11,7 +11,7 @@ from tasks.venues.okx import Okx
 from tests.captures import SHARED
 from tests.checked_feed import START_NS, STEP_NS, NaiveOkx, OkxFeed, okx_book, okx_trade
 from tests.damage import DAMAGES, Play, assert_told_in_order, corrupt, damaged, levels_of, naive_levels
-from warehouse.schema import GAP, OK, STALE, START
+from warehouse.schema import CROSSED, GAP, OK, STALE, START
 
 CAPTURE = SHARED / "fixtures" / "okx_v5" / "books_trades_tickers_20220513.txt"
 NAMES = ("BTC-USD-220527", "UNI-USD-SWAP", "BTC-USDT")
@@ -229,6 +229,20 @@ def test_a_level_that_is_not_held_may_be_removed():
     play = played(snapshot(10), update(10, 12, [("90", "0"), ("99", "0")], [("100", "0")]))
     assert play.of(BOOK)[1]["bid_px"][0] == 98.5
     assert play.stream.counts["unreadable"] == 0
+
+
+def test_a_book_that_an_update_crossed_and_that_stays_so_is_not_kept():
+    crossing = update(10, 11, [("99.7", "1")], ms=MS + 10)
+    play = played(snapshot(10), crossing, update(11, 12, ms=MS + 900), update(12, 13, ms=MS + 2000), update(13, 14, ms=MS + 2100))
+    assert play.states == [START, OK, CROSSED, GAP]
+    assert play.stream.counts["suspects"] == 1
+    cured = played(snapshot(10), crossing, update(11, 12, [("99.7", "0")], ms=MS + 900), update(12, 13, ms=MS + 5000))
+    assert cured.states == [START, OK, CROSSED, OK]
+
+
+def test_a_book_may_be_crossed_before_trading_opens():
+    frames = [snapshot(10, bids=[("99.7", "1")]), *(update(10 + i, 11 + i, ms=MS + 900 * i) for i in range(5))]
+    assert played(*frames).states == [START, CROSSED]
 
 
 def test_something_lost_is_a_gap_until_the_next_snapshot():
