@@ -61,7 +61,7 @@ class Market:
         entropy = [seed, *instrument.venue.encode(), *instrument.raw_symbol.encode()]
         self._rng = np.random.SeedSequence(entropy).generate_state(1, np.uint64)
         self._sizes = np.zeros((2, kernel.RING), np.int64)
-        self._marks = np.full((2, kernel.RING), -1, np.int64)
+        self._marks = np.zeros((2, kernel.RING), np.int64)
         self._dirty = np.zeros((2, kernel.RING), np.int64)
         self._out = np.zeros(kernel.EVENTS, kernel.EVENT)
         self._levels = np.zeros((kernel.LEVELS, 2), np.int64)
@@ -69,7 +69,7 @@ class Market:
             state[name] = getattr(instrument, name)
         state["depth_ns"] = instrument.depth_ms * 1e6
         state["memory_s"], state["move_tilt"], state["queue_tilt"], state["trade_tilt"] = MEMORY_S, MOVE_TILT, QUEUE_TILT, TRADE_TILT
-        state["hidden"] = hidden
+        state["hidden"], state["batch"] = hidden, 1
         state["now_ns"] = start_ns
         state["bid"] = round(instrument.start_price * 10**instrument.price_decimals)
         # Ids follow the clock, so that they keep growing when a server is started again.

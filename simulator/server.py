@@ -19,7 +19,6 @@ from simulator.venue_server import VenueServer
 from simulator.wires import VENUES as SPOKEN
 from simulator.wires import UnknownVenueError
 
-
 say = partial(print, flush=True)  # a pipe is read line by line
 
 
