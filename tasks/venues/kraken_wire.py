@@ -21,7 +21,7 @@ _REST_NAME = {"BTC": "XBT", "DOGE": "XDG"}
 _OUR_NAME = {rest: name for name, rest in _REST_NAME.items()}
 _PER_REQUEST, _PER_CONNECTION = 100, 200
 _RULES = Rules(
-    ping_s=30.0, ping=b'{"method":"ping"}', silence_s=10.0, sends_s=10.0, connects_s=1.0, max_size=1 << 24, budget=60.0, budget_s=60.0
+    ping_s=30.0, ping=b'{"method":"ping"}', silence_s=10.0, sends_s=10.0, connects_s=1.0, max_size=1 << 24, budget=1.0, budget_s=1.0
 )
 _SYMBOL = b'"symbol":"'
 _NAMED = re.compile(r"\b[A-Z0-9.]{1,20}/[A-Z0-9.]{1,20}\b")

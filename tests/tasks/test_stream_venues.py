@@ -39,7 +39,7 @@ def run(venue, folder, body, lifetime_s=0.0):
     raw = [raw_symbol(venue, symbol) for symbol in SYMBOLS.get(venue, ("BTC-USDT", "ETH-USDT"))]
 
     async def inside():
-        async with asyncio.timeout(60), await serve([venue], {venue: raw}, seed=3) as simulated:
+        async with asyncio.timeout(150), await serve([venue], {venue: raw}, seed=3) as simulated:
             where, stop, notes = Endpoints(simulated.ws_url(venue), simulated.rest_url(venue)), asyncio.Event(), []
             recorder, rest = Recorder(Lake(folder), venue, "live", watch=Watch()), rest_of(venue, QUICK)
             recorder.instruments = await instruments(venue, where, rest)
