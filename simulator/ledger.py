@@ -132,7 +132,8 @@ def read(root: Path | str, venue: str, raw_symbol: str) -> dict[str, np.ndarray]
     Returns
     -------
     dict of str to ndarray
-        `seq`, `exchange_ns` (int64), and `bids`, `bid_sizes`, `asks`, `ask_sizes` of shape (n, depth): prices in
+        `seq` (0 where the venue has no number, and from one again after a restart: match on time as well),
+        `exchange_ns` (int64), and `bids`, `bid_sizes`, `asks`, `ask_sizes` of shape (n, depth): prices in
         quote units, sizes in base units, contracts converted at the level's price where they stand for quote
         units, 0 behind the last level.  `trade_id`, `trade_ns`, `price`, `size`, `aggressor` of the trades.
     """
