@@ -11,7 +11,8 @@ service.  `seq` is not consecutive but never runs back.  There is no checksum: w
 show, a changed digit, is seen when the best prices contradict the book.
 
 Spot and linear write the same symbol and the same topics: only the connection tells them apart.
-Books leave retail price improvement out and trades do not: a trade may print inside the spread.
+Books leave retail price improvement out and trades do not: a trade (`RPI` true) may print inside
+the spread, and a block trade (`BT`) anywhere.  Both changed hands and are kept.
 
 https://bybit-exchange.github.io/docs/v5/websocket/public/orderbook (2026-07)
 """
@@ -29,12 +30,13 @@ from tasks.venues.bybit_wire import BybitWire
 from tasks.venues.errors import UnknownVenueError, UnreadableFrameError, WrongVenueError
 from tasks.venues.json_frame import size_of
 from tasks.venues.ladder import Instrument, Ladder
-from tasks.venues.touch_witness import TouchWitness
-from warehouse.schema import CROSSED
+from tasks.venues.touch_witness import APART_NS, TouchWitness
+from warehouse.schema import CROSSED, LEVELS
 
 DEPTH = 50
 CROSSED_NS = 500_000_000  # an update ends with an uncrossed book: one that stays crossed is wrong
 _SLIP_MS = 60_000  # the engine's time and the sender's are never further apart
+_LATE = 1000  # updates, 20 s of them: what comes later than that is no straggler but counts anew
 _REMEMBERED = 4096  # trades, to know one that comes twice
 _QUOTES = ("USDT", "USDC", "USD1", "USDE", "EUR", "BTC", "ETH", "BRL", "TRY", "PLN", "DAI", "MNT")
 _MS = 1_000_000
@@ -160,6 +162,7 @@ class Bybit:
         self._seen: dict[int, None] = {}  # ids of recent trades, oldest first
         self.doubts: deque[tuple[int, int, str]] = deque(maxlen=1000)
         self._u = self._seq = self._crossed_ns = 0
+        self._is_full = (False, False)  # a side came with all the levels that there can be
         self._topics = {f"orderbook.{DEPTH}.{self.raw_symbol}": self._book, f"orderbook.1.{self.raw_symbol}": self._touch}
         self._topics[f"publicTrade.{self.raw_symbol}"] = self._trades
 
@@ -223,21 +226,23 @@ class Bybit:
         ladder = self._ladder
         body, exchange_ns = self._body(message, frame)
         if message.type == "snapshot":
-            if ladder.is_live and body.u == self._u and body.seq == self._seq:
-                ladder.rare["old"] += 1  # the same again: nothing changed for 3 s
+            if ladder.is_live and 1 < body.u <= self._u < body.u + _LATE and body.seq <= self._seq:
+                ladder.rare["old"] += 1  # the same again, or that of a connection that lags
                 return ()
             ladder.read(body.b, body.a, frame)
             ladder.replace()
-            self._crossed_ns = 0
+            self._crossed_ns, self._is_full = 0, (len(body.b) >= DEPTH, len(body.a) >= DEPTH)
             self._witness.begin(exchange_ns)
         else:
-            if ladder.needs_snapshot or body.u <= self._u:
+            if ladder.needs_snapshot or 1 < body.u <= self._u < body.u + _LATE:
                 ladder.rare["old"] += 1
                 return ()
             if body.u != self._u + 1 or body.seq < self._seq:
                 return ladder.gap(receive_ns, self._u + 1, body.u)
             ladder.read(body.b, body.a, frame)
             ladder.apply()
+            if self._runs_short():
+                return ladder.gap(receive_ns)
             self._witness.move(exchange_ns, body.b, body.a)
         self._u, self._seq = body.u, body.seq
         if ladder.state == CROSSED or self._witness.is_due(exchange_ns, exchange_ns):
@@ -245,6 +250,10 @@ class Bybit:
             if why:
                 return self._doubt(why, exchange_ns, receive_ns)
         return ladder.publish(exchange_ns, receive_ns, body.u)
+
+    def _runs_short(self) -> bool:
+        # Levels that came back into the depth untold, if there are such, are missing where a full side ends early.
+        return any(full and self._ladder.held(side) < LEVELS for side, full in enumerate(self._is_full))
 
     def _judged(self, now_ns: int) -> str:
         # Why the book is not to be trusted; "" where it is.  Judged before the row is told.
@@ -259,7 +268,8 @@ class Bybit:
 
     def _doubt(self, why: str, now_ns: int, receive_ns: int) -> Iterator[int]:
         self._ladder.rare["suspects"] += 1
-        self.doubts.append((self._witness.agreed_ns, now_ns, why))
+        # A quote is not held against what moved shortly before it: the last to agree may have been wrong that long.
+        self.doubts.append((min(self._witness.agreed_ns - APART_NS, self._crossed_ns or now_ns), now_ns, why))
         yield from self._ladder.gap(receive_ns)
 
     def _touch(self, message: _Frame, frame: bytes, receive_ns: int) -> Iterator[int]:

@@ -68,7 +68,7 @@ class Opened:
         if told.op in ("ping", "pong"):
             return Heard()
         if told.op in ("subscribe", "unsubscribe"):
-            keys = self._asked.get(told.req_id) or [key for key in self._keys if key.endswith(f".{told.req_id}")]
+            keys = self._asked.get(told.req_id) or [key for key in (f"{TOPICS[0]}.{told.req_id}",) if key in self._keys]
             if told.op == "unsubscribe":
                 return Heard()
             return Heard(acked=keys) if told.success else Heard(refused=keys, reason=told.ret_msg)

@@ -9,7 +9,8 @@ Each message is the whole book, so a lost one makes the book older, never wrong,
 lasts until the next.  Nothing but order and shape can show a changed digit.
 
 The plain subscription has 20 levels and was slowed to 5 s in July 2026; `fast` has 5 levels each
-0.5 s.  We subscribe `fast`: a touch that is 5 s old is of no use.
+0.5 s.  We subscribe `fast`: a touch that is 5 s old is of no use.  Both are read (the wire's
+`is_fast`), but one at a time: they share a channel and would take turns as the whole book.
 
 https://hyperliquid.gitbook.io/hyperliquid-docs/for-developers/api/websocket (2026-08)
 """

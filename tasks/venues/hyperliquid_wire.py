@@ -92,6 +92,12 @@ class Opened:
 class HyperliquidWire:
     """Hyperliquid as the shell needs it.
 
+    Attributes
+    ----------
+    is_fast : bool
+        Ask for 5 levels each 0.5 s; else for 20 levels each 5 s.  Not both: they come on one
+        channel, and each message is the whole book.
+
     Examples
     --------
     >>> for text in HyperliquidWire().lines(["BTC"], "ws://here")[0].sends:
@@ -104,13 +110,14 @@ class HyperliquidWire:
     ws_url: str = "wss://api.hyperliquid.xyz"
     rest_url: str = "https://api.hyperliquid.xyz"
     rules: Rules = _RULES
+    is_fast: bool = True
 
     def lines(self, raw_symbols: Sequence[str], ws_url: str) -> list[Line]:
         """Return the connections that carry books and trades of these symbols."""
         return [
             Line(
                 f"{ws_url}/ws",
-                [_request("subscribe", channel, symbol) for symbol in part for channel in CHANNELS],
+                [self._request("subscribe", channel, symbol) for symbol in part for channel in CHANNELS],
                 {f"{channel}:{symbol}": symbol for symbol in part for channel in CHANNELS},
             )
             for part in batches(raw_symbols, _PER_CONNECTION)
@@ -122,7 +129,7 @@ class HyperliquidWire:
 
     def resync(self, raw_symbol: str) -> Sequence[bytes]:
         """Return what brings a book at once; the next message would be one too."""
-        return _request("unsubscribe", CHANNELS[0], raw_symbol), _request("subscribe", CHANNELS[0], raw_symbol)
+        return self._request("unsubscribe", CHANNELS[0], raw_symbol), self._request("subscribe", CHANNELS[0], raw_symbol)
 
     def snapshot_url(self, raw_symbol: str, rest_url: str) -> tuple[str, float]:
         """Return nothing: the feed sends whole books."""
@@ -153,9 +160,8 @@ class HyperliquidWire:
                 continue
         return found
 
-
-def _request(method: str, channel: str, coin: str) -> bytes:
-    asked: dict[str, object] = {"type": channel, "coin": coin}
-    if channel == "l2Book":
-        asked["fast"] = True
-    return msgspec.json.encode({"method": method, "subscription": asked})
+    def _request(self, method: str, channel: str, coin: str) -> bytes:
+        asked: dict[str, object] = {"type": channel, "coin": coin}
+        if channel == CHANNELS[0] and self.is_fast:
+            asked["fast"] = True
+        return msgspec.json.encode({"method": method, "subscription": asked})

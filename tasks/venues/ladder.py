@@ -171,6 +171,10 @@ class Ladder:
         while fold(self.book, self._far, self._units, self._sizes, *self._n) == kernel.ROOM:
             self._far = wider(self.book, self._far)
 
+    def held(self, side: int) -> int:
+        """Return how many levels of bids (0) or asks (1) there are."""
+        return int(self.book["n"][0, side] + self.book["n_far"][0, side])
+
     def peek(self) -> np.ndarray:
         """Return the best levels as they are now, shape (1,), before anything is said of them."""
         kernel.peek(self.book, self._far)

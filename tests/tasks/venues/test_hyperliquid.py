@@ -1,3 +1,4 @@
+import dataclasses
 import json
 import random
 
@@ -149,3 +150,15 @@ def test_names_go_both_ways(raw, ours):
 def test_what_is_no_symbol_is_refused():
     with pytest.raises(WrongVenueError):
         Hyperliquid("BTC USD")
+
+
+def test_the_slower_book_of_twenty_levels_can_be_asked_for_instead():
+    told_to = dataclasses.replace(wire("hyperliquid"), is_fast=False)
+    sends = [json.loads(text) for text in told_to.lines(["BTC"], "ws://here")[0].sends]
+    assert [ask["subscription"] for ask in sends] == [{"type": "l2Book", "coin": "BTC"}, {"type": "trades", "coin": "BTC"}]
+    assert [json.loads(text)["method"] for text in told_to.resync("BTC")] == ["unsubscribe", "subscribe"]
+    assert b"fast" not in b"".join(told_to.resync("BTC"))
+    frame = book_frame(1_700_000_000_000, levels=20).replace(b',"fast":true', b"")
+    events, stream = told([frame])
+    assert events[-1][0] == BOOK
+    assert (stream.row["bid_sz"] > 0).all()
