@@ -16,7 +16,7 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE.parent), str(HERE), str(HERE / "peers")]
 
-SECTIONS = ("books", "features", "scorer", "wire", "process", "memory")
+SECTIONS = ("books", "features", "detectors", "scorer", "wire", "process", "memory")
 
 
 def choose_capture(named: list[Path], scratch: Path) -> list[Path]:
@@ -77,6 +77,11 @@ def measure(files: list[Path], venue: str, core: int, rounds: int, minutes: floa
         if "features" in wanted:
             say("features: live and batch")
             results += features.measure(rows, rounds)
+        if "detectors" in wanted:
+            import detectors
+
+            say("detectors: ours and other libraries'")
+            results += detectors.measure(rows, rounds)
         if "scorer" in wanted:
             say("scorer: ours and LightGBM in turn")
             results += scoring.measure(booster, matrix, rounds)
@@ -117,7 +122,7 @@ def main() -> int:
     console, wanted = Console(width=None if sys.stdout.isatty() else 150), given.only.split(",")
     if unknown := set(wanted) - set(SECTIONS):
         parser.error(f"no such section: {', '.join(sorted(unknown))}")
-    if "books" in wanted and not given.no_install:
+    if {"books", "detectors"} & set(wanted) and not given.no_install:
         for peer, why in install.install_all().items():
             console.print(f"[yellow]{peer}: {why}[/]")
     with tempfile.TemporaryDirectory() as scratch:
