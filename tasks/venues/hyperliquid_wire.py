@@ -81,6 +81,8 @@ class Opened:
         if told.channel == "error":
             reason = bytes(told.data).decode("utf-8", "replace")
             named = [key for key, symbol in self._keys.items() if f'"{symbol}"' in reason.replace("\\", "") and key.split(":")[0] in reason]
+            if reason.startswith('"Already subscribed'):
+                return Heard(acked=named)
             return Heard(refused=named, reason=reason)
         return Heard()
 
@@ -143,6 +145,10 @@ class HyperliquidWire:
         """Return where the decimals of sizes are told."""
         return f'{rest_url}/info#{{"type":"meta"}}'
 
+    def instruments_urls(self, rest_url: str) -> list[str]:
+        """Return where the decimals of sizes are told: of perpetuals, and of spot pairs."""
+        return [self.instruments_url(rest_url), f'{rest_url}/info#{{"type":"spotMeta"}}']
+
     def instruments(self, body: bytes) -> dict[str, Instrument]:
         """Return instruments by raw symbol; a price has five significant figures, so there is no tick.
 
@@ -150,13 +156,18 @@ class HyperliquidWire:
         --------
         >>> HyperliquidWire().instruments(b'{"universe":[{"name":"BTC","szDecimals":5}]}')["BTC"].lot
         1e-05
+        >>> pair = b'{"universe":[{"name":"@1","tokens":[2,0]}],"tokens":[{"index":0,"szDecimals":8},{"index":2,"szDecimals":1}]}'
+        >>> HyperliquidWire().instruments(pair)["@1"].lot
+        0.1
         """
+        told = msgspec.json.decode(body)
+        tokens = {token["index"]: token for token in told.get("tokens", [])}
         found = {}
-        for told in msgspec.json.decode(body).get("universe", []):
+        for market in told.get("universe", []):
             try:
-                decimals = int(told["szDecimals"])
-                found[str(told["name"])] = Instrument(lot=10.0**-decimals, size_decimals=decimals)
-            except (KeyError, TypeError, ValueError):
+                decimals = int((tokens[market["tokens"][0]] if tokens else market)["szDecimals"])
+                found[str(market["name"])] = Instrument(lot=10.0**-decimals, size_decimals=decimals)
+            except (KeyError, IndexError, TypeError, ValueError):
                 continue
         return found
 

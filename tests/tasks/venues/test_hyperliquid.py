@@ -162,3 +162,25 @@ def test_the_slower_book_of_twenty_levels_can_be_asked_for_instead():
     events, stream = told([frame])
     assert events[-1][0] == BOOK
     assert (stream.row["bid_sz"] > 0).all()
+
+
+def test_what_is_subscribed_already_is_acknowledged_and_what_cannot_be_is_refused():
+    told_to = wire("hyperliquid")
+    opened = told_to.connection(told_to.lines(["BTC", "@1"], "ws://here")[0])
+    asked = json.dumps({"type": "l2Book", "coin": "@1", "fast": True})
+    heard = opened.receive(json.dumps({"channel": "error", "data": f"Already subscribed: {asked}"}).encode())
+    assert (heard.acked, heard.refused) == (["l2Book:@1"], ())
+    heard = opened.receive(json.dumps({"channel": "error", "data": f"Invalid subscription {asked}"}).encode())
+    assert (heard.acked, heard.refused) == ((), ["l2Book:@1"])
+    assert "Invalid" in heard.reason
+
+
+def test_decimals_of_sizes_are_read_for_perpetuals_and_pairs_and_what_says_too_little_is_left_out():
+    told_to = wire("hyperliquid")
+    assert [url.partition("#")[2] for url in told_to.instruments_urls("http://here")] == ['{"type":"meta"}', '{"type":"spotMeta"}']
+    found = told_to.instruments(b'{"universe":[{"name":"kPEPE","szDecimals":0},{"name":"X"},{"szDecimals":1}]}')
+    assert {name: (told.lot, told.size_decimals) for name, told in found.items()} == {"kPEPE": (1.0, 0)}
+    pairs = [{"name": "PURR/USDC", "tokens": [1, 0]}, {"name": "@7", "tokens": [9, 0]}, {"name": "@8", "tokens": []}]
+    tokens = [{"index": 0, "szDecimals": 8}, {"index": 1, "szDecimals": 2}]
+    found = told_to.instruments(json.dumps({"universe": pairs, "tokens": tokens}).encode())
+    assert {name: told.lot for name, told in found.items()} == {"PURR/USDC": 0.01}
