@@ -72,9 +72,12 @@ class Feed:
         told = answer.result
         channel = told.channel if told else CHANNELS[answer.req_id - 1] if 0 < answer.req_id <= len(CHANNELS) else ""
         symbol = told.symbol if told else answer.symbol
+        meant = self._meant(channel, f"{symbol} {answer.error}") if symbol or answer.error else []
         if not answer.success and "already" not in answer.error.lower():
-            return Heard(refused=self._meant(channel, f"{symbol} {answer.error}"), reason=answer.error)
-        acked = self._meant(channel, f"{symbol} {answer.error}") if symbol or answer.error else []
+            # Trades are subscribed to again with each new book: where they flow already, that is no refusal.
+            refused = [key for key in meant if not (key.startswith("trade:") and key in self._acked)]
+            return Heard(refused=refused, reason=answer.error if refused else "")
+        acked = meant
         self._acked.update(acked)
         tells_depth = told is not None and channel == "book" and told.depth not in (0, DEPTH) and symbol in self._symbols
         return Heard(((symbol, frame),) if tells_depth else (), acked=acked)

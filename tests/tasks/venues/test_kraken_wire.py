@@ -65,6 +65,15 @@ def test_what_is_subscribed_already_counts_as_acknowledged():
     assert (list(heard.acked), list(heard.refused)) == (["trade:ETH/USD"], [])
 
 
+def test_trades_that_flow_already_are_not_refused_however_that_is_worded():
+    opened = WIRE.connection(PAIRS)
+    assert list(opened.receive(refusal("No", req_id=2, symbol="BTC/USD")).refused) == ["trade:BTC/USD"]
+    opened.receive(answer("trade"))
+    assert list(opened.receive(refusal("No", req_id=2, symbol="BTC/USD")).refused) == []
+    opened.receive(answer())
+    assert list(opened.receive(refusal("No", req_id=1, symbol="BTC/USD")).refused) == ["book:BTC/USD"]
+
+
 def test_frames_go_to_the_pair_they_name_and_chatter_to_nobody():
     opened = WIRE.connection(PAIRS)
     for frame, key in ((KrakenFeed(1, 2).frames[1], b"book:BTC/USD"), (kraken_trade([4], pair="ETH/USD"), b"trade:ETH/USD")):
