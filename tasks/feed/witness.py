@@ -3,7 +3,7 @@
 A REST book says what stood at some moment between asking and answering, and on most venues
 not at which.  But a level whose size was the same in every row from well before the question
 to well after the answer must be in it with that size; and a level that no row had must not.
-Where the book bears the id of a row, all levels are compared with that row.
+Where the book bears an id like those of the rows, only the rows around it are asked.
 """
 
 from collections.abc import Sequence
@@ -112,8 +112,9 @@ def differences(rows: np.ndarray, book: RestBook, contract_base: float = 1.0) ->
     contract_base : float
         Base units that a size of 1 stands for on this venue; inverse contracts are known from the rows.
     """
-    exact = rows[rows["update_id"] == book.update_id] if book.update_id else rows[:0]
-    rows = exact[-1:] if exact.size else rows
+    before, after = rows[rows["update_id"] <= book.update_id][-1:], rows[rows["update_id"] >= book.update_id][:1]
+    if book.update_id and before.size and after.size:
+        rows = np.concatenate([before, after])
     contract_usd = float(rows["contract_size"][-1])
     found = []
     for side, theirs, sign in (("bid", book.bids, -1.0), ("ask", book.asks, 1.0)):

@@ -70,11 +70,11 @@ def run(venue, folder, body, lifetime_s=0.0):
 def test_connections_are_replaced_without_a_hole(venue, tmp_path):
     async def body(server, recorder, until, where, rest, raw):
         accepted, n = server.accepted, books(recorder)
-        await until(lambda: server.accepted > accepted and books(recorder) > n + 8)
-        await asyncio.sleep(1.2)  # the old connection goes, and the new one carries on
+        await until(lambda: server.accepted > accepted and books(recorder) > n + 4)
+        await asyncio.sleep(0.8)  # the old connection goes, and the new one carries on
         assert all_live(recorder)
 
-    recorder, notes = run(venue, tmp_path, body, lifetime_s=3.0)
+    recorder, notes = run(venue, tmp_path, body, lifetime_s=2.0)
     assert not notes
     for symbol, counts in recorder.counts().items():
         assert not {name: counts[name] for name in BAD if counts.get(name)}, symbol

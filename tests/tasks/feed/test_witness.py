@@ -50,7 +50,11 @@ def test_a_book_with_the_id_of_a_row_is_held_against_that_row_alone():
     rows = rows_of(BOOK, moved, BOOK, update_ids=[7, 8, 9])
     assert not said(rows, *moved, update_id=8)
     assert said(rows, *BOOK, update_id=8) == {("bid", 100.0)}
-    assert not said(rows, {100.0: 5.0, 99.0: 1.0, 98.0: 4.0}, BOOK[1], update_id=5), "between rows a level that moved may be anything"
+    between = rows_of(BOOK, moved, update_ids=[7, 9])
+    assert not said(between, {100.0: 5.0, 99.0: 1.0, 98.0: 4.0}, BOOK[1], update_id=8), (
+        "a level that moved between the rows may be anything"
+    )
+    assert said(between, {100.0: 5.0, 99.0: 2.0, 98.0: 4.0}, BOOK[1], update_id=8) == {("bid", 99.0)}
 
 
 def test_sizes_in_contracts_are_compared_in_base_units():

@@ -179,7 +179,7 @@ def test_futures_continue_by_pu_alone(venue, first):
 def test_gap_is_told_before_any_further_row_and_ends_with_a_snapshot(venue):
     play = joined(venue)
     before = play.of(BOOK)[-1]
-    (event, gap), = play.feed(depth(venue, 15, 16, previous=14))
+    ((event, gap),) = play.feed(depth(venue, 15, 16, previous=14))
     assert event == CHANGE
     assert gap["state"] == GAP
     assert gap["exchange_ns"] == before["exchange_ns"]
@@ -212,7 +212,7 @@ def test_rows_out_of_the_buffer_could_be_known_no_sooner_than_the_snapshot(venue
 @pytest.mark.parametrize("venue", wire.VENUES)
 def test_lost_connection_is_a_gap_until_a_snapshot(venue):
     play = joined(venue)
-    (event, gap), = play.feed(b"")
+    ((event, gap),) = play.feed(b"")
     assert (event, gap["state"], gap["received_id"]) == (CHANGE, GAP, 0)
     assert play.stream.needs_snapshot
     assert play.feed(b"") == []  # lost twice is lost once
@@ -356,7 +356,7 @@ def test_crossed_books_are_told_and_flagged(venue):
     assert [event for event, _ in news] == [CHANGE, BOOK]
     assert news[0][1]["state"] == news[1][1]["doubt"] == CROSSED
     assert play.stream.state == CROSSED
-    (_, still), = play.feed(wire.depth(venue, 14, 14, [("101.5", "1")], previous=13))
+    ((_, still),) = play.feed(wire.depth(venue, 14, 14, [("101.5", "1")], previous=13))
     assert still["doubt"] == CROSSED
     news = play.feed(wire.depth(venue, 15, 15, [("100.5", "0"), ("101.5", "0")], previous=14))
     assert (news[0][1]["state"], news[1][1]["doubt"]) == (OK, OK)
@@ -497,7 +497,7 @@ def test_ticker_of_an_empty_side(venue):
 def test_frames_of_another_symbol_are_kept_aside(venue):
     play = joined(venue)
     for bid in ("99.5", "0.000012345"):
-        (event, kept), = play.feed(depth(venue, 13, 14, previous=12, symbol="DOGEUSDT", bid=bid))
+        ((event, kept),) = play.feed(depth(venue, 13, 14, previous=12, symbol="DOGEUSDT", bid=bid))
         assert event == UNREADABLE
         assert "DOGEUSDT" in kept["frame"]
     assert play.stream.counts["stray"] == 2
@@ -510,7 +510,7 @@ def test_frames_of_another_symbol_are_kept_aside(venue):
 @pytest.mark.parametrize("frame", [b"no json", b"{", b'{"e":"trade"}', b"\xff\x00", b"[" * 5000, b'{"data":{"e":"depthUpdate","s":7}}'])
 def test_unreadable_frames_are_kept_and_the_stream_goes_on(frame):
     play = joined("binance_spot")
-    (event, kept), = play.feed(frame)
+    ((event, kept),) = play.feed(frame)
     assert event == UNREADABLE
     assert kept["reason"]
     assert isinstance(kept["frame"], str)
