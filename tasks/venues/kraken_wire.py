@@ -76,7 +76,7 @@ class Feed:
         if not answer.success and "already" not in answer.error.lower():
             # Trades are subscribed to again with each new book: where they flow already, that is no refusal.
             refused = [key for key in meant if not (key.startswith("trade:") and key in self._acked)]
-            return Heard(refused=refused, reason=answer.error if refused else "")
+            return Heard(refused=refused, reason=answer.error)
         acked = meant
         self._acked.update(acked)
         tells_depth = told is not None and channel == "book" and told.depth not in (0, DEPTH) and symbol in self._symbols
