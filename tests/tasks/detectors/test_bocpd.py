@@ -122,3 +122,9 @@ def test_later_values_change_nothing_earlier(x, at):
     changed = x.copy()
     changed[at:] = 7.0 - 3.0 * changed[at:]
     assert bocpd(x)[:at].tobytes() == bocpd(changed)[:at].tobytes()
+
+
+def test_posterior_is_that_of_another_library():
+    # bayesian-changepoint-detection 0.2.dev1, StudentT(1, 1, 1, 0), constant hazard 250, after 500 values.
+    x = np.random.default_rng(5).normal(size=4000)[:500]
+    assert bocpd(x)[-1, 0] == pytest.approx(0.012167991559830858, rel=1e-9)
