@@ -64,6 +64,8 @@ def test_every_row_is_the_naive_book_and_nothing_is_doubted():
     assert stream.counts["suspects"] == stream.counts["gaps"] == stream.counts["unreadable"] == 0
     assert stream.counts["quotes"] == 800
     assert [row["seq"] for row in rows] == list(range(800))
+    matched_ms = [json.loads(frame)["cts"] for frame in sent if b"orderbook.50" in frame]
+    assert [row["exchange_ns"] for row in rows] == [ms * 1_000_000 for ms in matched_ms]
 
 
 def shown(row):
