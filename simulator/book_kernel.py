@@ -20,8 +20,7 @@ STATE = np.dtype(
     + [(name, np.float64) for name in (
         "touch_units", "level_units", "trade_units", "jump_ticks", "depth_ticks", "density", "density_ticks",
         "moves_s", "sweeps_s", "touches_s", "levels_s", "trades_s", "depth_jitter", "id_jump",
-        "depth_ns", "memory_s", "move_tilt", "queue_tilt", "trade_tilt", "pressure", "activity",
-        "anchor", "pull",
+        "depth_ns", "memory_s", "move_tilt", "queue_tilt", "trade_tilt", "pressure", "activity", "anchor", "pull",
     )]
 )  # fmt: skip
 
@@ -153,16 +152,10 @@ def _move_best(m, rng, sizes, marks, dirty, side, sign, ticks):
 
 
 @njit(cache=True)
-def _pull(m):
-    # Log odds of moving up that bring the mid back to what the asset is worth elsewhere; 0 for a market alone.
-    away = (m["anchor"] - 0.5 * (m["bid"] + m["ask"])) / m["jump_ticks"]
-    return m["pull"] * min(max(away, -4.0), 4.0)
-
-
-@njit(cache=True)
 def _move(m, rng, sizes, marks, dirty, out, sweep):
     # The only place where the mid changes; `sign` is the coin.
-    sign = 1 if is_up(rng, m["move_tilt"] * m["pressure"] + _pull(m)) else -1
+    away = (m["anchor"] - 0.5 * (m["bid"] + m["ask"])) / m["jump_ticks"]  # from what the asset is worth elsewhere
+    sign = 1 if is_up(rng, m["move_tilt"] * m["pressure"] + m["pull"] * min(max(away, -4.0), 4.0)) else -1
     gap = m["ask"] - m["bid"] - 1
     near, far = (1, 0) if sign > 0 else (0, 1)  # near: the side that gives way
     kind = uniform(rng)

@@ -26,7 +26,7 @@ def run(body, venues=("binance_usdm",), limit_s=30, **options):
 
 def dial(market, venue, path, **options):
     """Connect without limits: a client that stops reading for a while would miss the closing handshake."""
-    usual = {"compression": None, "proxy": None, "ping_interval": None, "max_queue": None, "max_size": None, "close_timeout": 1, "open_timeout": 30}
+    usual = dict.fromkeys(("compression", "proxy", "ping_interval", "max_queue", "max_size")) | {"close_timeout": 1, "open_timeout": 30}
     return connect(market.ws_url(venue) + path, **(usual | options))
 
 
