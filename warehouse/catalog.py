@@ -13,7 +13,7 @@ from importlib import resources
 import duckdb
 import pyarrow as pa
 
-from warehouse.columns import arrow_schema, day_name, days, time_column
+from warehouse.columns import arrow_schema, day_name, days
 from warehouse.delta import KEYS, Snapshot, locked
 from warehouse.errors import SqlError, writing
 from warehouse.layout import Layout
@@ -148,7 +148,7 @@ def _bound(connection: duckdb.DuckDBPyConnection, found: Mapping[str, tuple[Snap
     """Create `stream_bounds`: the first and last moment known of each stream, from the log's statistics."""
     bounds: dict[Stream, tuple[int, int]] = {}
     for table, (snapshot, tails) in found.items():
-        if time_column(table) != "exchange_ns":
+        if table not in HEARD:
             continue
         for file in snapshot.files:
             if file.rows:
@@ -161,6 +161,9 @@ def _bound(connection: duckdb.DuckDBPyConnection, found: Mapping[str, tuple[Snap
     connection.execute(
         f"CREATE VIEW stream_bounds AS SELECT * FROM ({'VALUES ' + values if bounds else none}) AS b(venue, symbol, first_ns, last_ns)"
     )
+
+
+HEARD = ("l2_snapshots", "trades", "coverage_changes")  # what is known of a stream by its own clock
 
 
 def _widen(bounds: dict[Stream, tuple[int, int]], stream: Stream, low: int, high: int) -> None:

@@ -289,10 +289,10 @@ class Binance:
             yield from self._mark(GAP, int(self._book["book_ns"][0]), receive_ns)
 
     def _trade_gap(self, receive_ns: int) -> Iterator[int]:
-        # Lost trades spoil flow, not the book: doubtful, and good again at once.
+        # Lost trades spoil flow, not the book: doubtful since the last that came, and good again at once.
         self._rare_counts["trade_id_gaps"] += 1
         state, now = self.state, int(self.trade["exchange_ns"][0])
-        yield from self._mark(GAP, now, receive_ns)
+        yield from self._mark(GAP, min(int(self._book["trade_before_ns"][0]) or now, now), receive_ns)
         if state != GAP:
             yield from self._mark(state, now, receive_ns)
         kernel.number_trade(self._book)

@@ -117,6 +117,7 @@ def _trade(book, receive_ns):
         return IGNORED
     row = book["trade"]
     price = msg["units"][0] / sc.POW10[book["decimals"]]
+    book["trade_before_ns"] = row["exchange_ns"]
     row["exchange_ns"] = msg["transact_ms"] * 1_000_000
     row["trade_id"] = msg["trade_id"]
     row["price"] = price

@@ -46,6 +46,7 @@ BOOK = np.dtype(
         ("synced", "i8"),  # 0 no snapshot, 1 snapshot without a following event, 2 live
         ("last_id", "i8"),
         ("last_trade_id", "i8"),
+        ("trade_before_ns", "i8"),  # exchange time of the trade before the one in `trade`
         ("expected_id", "i8"),
         ("received_id", "i8"),
         ("seq", "i8"),

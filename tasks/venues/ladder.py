@@ -249,8 +249,8 @@ class Ladder:
         yield from self.begin(exchange_ns, receive_ns)
         if missed:
             self.rare["trade_id_gaps"] += 1
-            state = self.state
-            yield from self.mark(GAP, exchange_ns, receive_ns, int(self.book["last_trade_id"][0]) + 1, trade_id)
+            state, since_ns = self.state, int(self.trade["exchange_ns"][0]) or exchange_ns
+            yield from self.mark(GAP, min(since_ns, exchange_ns), receive_ns, int(self.book["last_trade_id"][0]) + 1, trade_id)
             if state != GAP:
                 yield from self.mark(state, exchange_ns, receive_ns)
         if not backfill:
