@@ -32,6 +32,8 @@ def _control_of(frame):
         return Heard(acked=(rest,))
     if word == "no":
         return Heard(refused=(rest.split()[0],), reason=rest)
+    if word == "trip":
+        raise IndexError("a bug of a wire")
     if word == "bye":
         return Heard(is_closing=True, reason="maintenance")
     return Heard()
@@ -141,6 +143,8 @@ class Reader:
     def take(self, symbol, frame):
         if not frame:
             self.book[symbol], self.lost[symbol] = None, self.lost[symbol] + 1
+            return
+        if frame == b"trip":
             return
         name, kind, number = frame.decode().split()
         assert name == symbol

@@ -13,7 +13,7 @@ from websockets.exceptions import WebSocketException
 
 from tasks.feed.stalls import Stalls
 from tasks.feed.terms import Inbox, Note, Patience, Told
-from tasks.venues.wire import Alone, Line, Rules, Wire
+from tasks.venues.wire import Alone, Heard, Line, Rules, Wire
 from warehouse.schema import QUEUE_FULL, REFUSED
 
 logger = logging.getLogger(__name__)
@@ -101,8 +101,11 @@ class Opened:
         while True:
             frame = await receive(decode=False)
             self.heard_ns = stamp = now_ns()
-            name = name_of(frame)
-            symbol = owner(name)
+            try:
+                name = name_of(frame)
+                symbol = owner(name)
+            except Exception:  # a frame that a wire trips over must not end the others' streams
+                symbol = None
             if symbol is None:
                 await self._control(frame, stamp)
                 continue
@@ -113,7 +116,11 @@ class Opened:
                 await self._deliver(symbol, stamp, frame)
 
     async def _control(self, frame: bytes, stamp: int) -> None:
-        heard = self.reader.receive(frame)
+        try:
+            heard = self.reader.receive(frame)
+        except Exception:
+            logger.exception("%s: a frame that its wire cannot read: %r", self._wire.venue, frame[:200])
+            heard = Heard(((self.symbols[0], frame),))
         for symbol, part in heard.frames:
             if part:
                 self.last[symbol] = stamp

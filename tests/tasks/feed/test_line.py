@@ -211,6 +211,19 @@ def test_a_full_queue_is_told_and_loses_nothing():
     assert all(steps(seen) == {1} for seen in reader.seen.values())
 
 
+def test_a_frame_that_a_wire_trips_over_goes_to_the_first_symbol_and_ends_nothing():
+    async def body(venue, reader, until):
+        await until(lambda: reader.all_live)
+        for client in list(venue.hearers):
+            await client.send("trip")  # the tiny wire's reader has a bug
+        n = len(reader.seen["B"])
+        await until(lambda: len(reader.seen["B"]) > n + 20)
+
+    reader, _, items = follow(SYMBOLS, body)
+    assert [symbol for symbol, _, frame in items if frame == b"trip"] == ["A"]
+    assert not reader.lost
+
+
 def test_waits_double_up_to_the_last_and_differ():
     patience = Patience()
     assert all(0.5 <= retry_s(patience, 1) <= 1.0 for _ in range(50))
