@@ -9,6 +9,8 @@ import numpy as np
 from numba import njit
 from numpy.typing import NDArray
 
+from tasks.detectors.elementary import quick_exp, quick_log
+
 WINDOW = 128
 AVERAGE = 3  # bins of the spectrum's local average
 SCORE_WINDOW = 21  # points before the last that its salience is held against
@@ -82,23 +84,23 @@ def _transform(s):
             im[k] -= odd * _SIN[n - 1, k]
 
 
-@njit(cache=True)
+@njit(cache=True, error_model="numpy")
 def _divide_by_average(s, floor):
     # Amplitude exp(log a - average of log a) at the old phase is the old bin times exp(-average).
     # The constant bin is left out: how high a series stands says nothing of its shape.
     re, im, logs = s["re"], s["im"], s["log"]
-    floor_log = np.log(floor)
+    floor_log = quick_log(floor)
     for k in range(1, _HALF + 1):
         power = re[k] * re[k] + im[k] * im[k]
         if power > floor * floor:
-            logs[k] = 0.5 * np.log(power)
+            logs[k] = 0.5 * quick_log(power)
         else:
             logs[k] = floor_log
             re[k] = 0.0
             im[k] = 0.0
     for k in range(1, _HALF + 1):  # bin 67 mirrors 66; in the constant bin's place stands bin 1
         average = (logs[max(k - 1, 1)] + logs[k] + logs[min(k + 1, _HALF)]) / AVERAGE
-        scale = np.exp(-average)
+        scale = quick_exp(-average)
         re[k] *= scale
         im[k] *= scale
 

@@ -42,5 +42,5 @@ def test_what_is_hopelessly_small_stays_positive():
 @given(st.floats(-300, 300))
 def test_plain_python_reckons_the_same(x):
     e, log = _both(np.array([x]), np.array([math.exp(x)]))
-    assert quick_exp.py_func(x) == e[0]
-    assert quick_log.py_func(math.exp(x)) == log[0]
+    assert getattr(quick_exp, "py_func", quick_exp)(x) == e[0]
+    assert getattr(quick_log, "py_func", quick_log)(math.exp(x)) == log[0]
