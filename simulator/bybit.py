@@ -13,7 +13,7 @@ import numpy as np
 
 from simulator.desk import Beat, Desk, View
 from simulator.protocol import BOOK, OTHER, TRADE, Answer, Budget, Message, Moment, Reply, Request
-from tasks.venues.bybit import trade_number
+from tasks.venues.bybit_messages import trade_number
 
 _CATEGORY = {"bybit_spot": "spot", "bybit_linear": "linear"}
 _DEPTHS = (1, 50)
@@ -168,7 +168,8 @@ class _Wire:
             rows = [self._instrument(desk) for desk in self.desks.values()]
             result: dict[str, object] = {"category": query.get("category", ""), "list": rows, "nextPageCursor": ""}
         elif request.path == "/v5/market/orderbook" and query.get("symbol", "") in self.desks:
-            result = self._rest_book(self.desks[query["symbol"]], int(query.get("limit", "25")), ms)
+            limit = query.get("limit", "25")
+            result = self._rest_book(self.desks[query["symbol"]], int(limit) if limit.isdecimal() else 25, ms)
         elif request.path == "/v5/market/orderbook":
             return Answer(200, json.dumps({"retCode": 10001, "retMsg": "params error: symbol invalid", "result": {}}).encode())
         else:

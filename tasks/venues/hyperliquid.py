@@ -19,7 +19,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import pairwise
 from types import MappingProxyType
-from typing import Literal
+from typing import Annotated, Literal
 
 import msgspec
 
@@ -32,6 +32,10 @@ _AHEAD_NS = 60_000_000_000  # a time that leaps ahead of our own clock by more i
 _MS = 1_000_000
 
 
+_Number = Annotated[int, msgspec.Meta(ge=0, lt=1 << 62)]
+_Milliseconds = Annotated[int, msgspec.Meta(gt=0, lt=1 << 43)]  # until 2248; nanoseconds of later times would not fit
+
+
 class _Level(msgspec.Struct):
     px: str
     sz: str
@@ -39,7 +43,7 @@ class _Level(msgspec.Struct):
 
 class _Book(msgspec.Struct):
     coin: str
-    time: int
+    time: _Milliseconds
     levels: tuple[list[_Level], list[_Level]]
 
 
@@ -48,8 +52,8 @@ class _Trade(msgspec.Struct):
     side: Literal["A", "B"]
     px: str
     sz: str
-    time: int
-    tid: int
+    time: _Milliseconds
+    tid: _Number
 
 
 class _Frame(msgspec.Struct):
@@ -174,7 +178,7 @@ class Hyperliquid:
         if coin != self.raw_symbol:
             self._ladder.rare["stray"] += 1
             raise UnreadableFrameError(f"a frame of {self.raw_symbol}", frame)
-        if not 0 < ms < 1 << 43 or (self._last_ms and (ms - self._last_ms) * _MS > _AHEAD_NS + receive_ns - self._last_receive_ns):
+        if self._last_ms and (ms - self._last_ms) * _MS > _AHEAD_NS + receive_ns - self._last_receive_ns:
             raise UnreadableFrameError(f"a time in ms near the last one, not {ms}", frame)
 
     def _book(self, book: _Book, frame: bytes, receive_ns: int) -> Iterable[int]:
@@ -194,8 +198,6 @@ class Hyperliquid:
     def _trades(self, trades: list[_Trade], frame: bytes, receive_ns: int) -> Iterator[int]:
         for trade in trades:
             self._own(trade.coin, trade.time, frame, receive_ns)
-            if trade.tid < 0:
-                raise UnreadableFrameError("ids that are none below 0", frame)
         is_history, self._is_history = self._is_history, False
         return self._tell(trades, is_history, frame, receive_ns)
 

@@ -2,8 +2,8 @@ import functools
 import json
 import operator
 import random
+import re
 
-import numpy as np
 import pytest
 
 from tasks.venues.bybit import Bybit, canonical_symbol, raw_symbol
@@ -286,4 +286,14 @@ def test_what_is_no_symbol_of_the_market_is_refused():
         Bybit("bybit_spot", "BTC-26DEC26")
     with pytest.raises(UnknownVenueError):
         Bybit("bybit", "BTCUSDT")
-    assert np.isnan(Bybit("bybit_spot", "BTCUSDT").row["bid_px"]).sum() == 0
+
+
+@pytest.mark.parametrize("number", ["-1", "1e3", "99999999999999999999", "9223372036854775807", "null", "true", '"7"', "0.5"])
+@pytest.mark.parametrize("field", ["T", "ts", "cts", "u", "seq"])
+def test_numbers_that_cannot_be_are_kept(field, number):
+    frame = next(f for f in frames(60, seed=6) if (b"publicTrade" if field == "T" else b"orderbook.50") in f)
+    changed = re.sub(rb'("%s":) ?[0-9]+' % field.encode(), rb"\g<1>" + number.encode(), frame, count=1)
+    assert changed != frame
+    events, stream = told([changed])
+    assert [event for event, _ in events] == [CHANGE, UNREADABLE]
+    assert stream.unreadable["frame"].encode() == changed

@@ -1,6 +1,7 @@
 import dataclasses
 import json
 import random
+import re
 
 import pytest
 
@@ -184,3 +185,14 @@ def test_decimals_of_sizes_are_read_for_perpetuals_and_pairs_and_what_says_too_l
     tokens = [{"index": 0, "szDecimals": 8}, {"index": 1, "szDecimals": 2}]
     found = told_to.instruments(json.dumps({"universe": pairs, "tokens": tokens}).encode())
     assert {name: told.lot for name, told in found.items()} == {"PURR/USDC": 0.01}
+
+
+@pytest.mark.parametrize("number", ["-1", "1e3", "99999999999999999999", "9223372036854775807", "null", "true", '"7"', "0.5"])
+@pytest.mark.parametrize("field", ["time", "tid"])
+def test_numbers_that_cannot_be_are_kept(field, number):
+    frame = trades_frame(("B", "100.5", 1_700_000_000_000, 7)) if field == "tid" else book_frame(1_700_000_000_000)
+    changed = re.sub(rb'("%s":) ?[0-9]+' % field.encode(), rb"\g<1>" + number.encode(), frame, count=1)
+    assert changed != frame
+    events, stream = told([changed])
+    assert [event for event, _ in events] == [CHANGE, UNREADABLE]
+    assert stream.unreadable["frame"].encode() == changed
