@@ -34,8 +34,8 @@ HOME = Path(__file__).resolve().parents[1]
 VENUES = ("binance_usdm", "bybit_linear", "coinbase_advanced", "kraken", "okx", "hyperliquid")
 # A changed digit where there is no checksum cannot be seen from one frame: only Kraken's are changed.
 SHOWN = (
-    "drop={p},duplicate={p},reorder={p},truncate={p},sequence={p},delay={p},checksum={p},silent={t}s,half_open={t}s,close={t}s,"
-    "restart={t}s,stale=0.02,limit=0.02"
+    "drop={p},duplicate={p},reorder={p},truncate={p},delay={p},sequence={q},checksum={q},silent={t}s,half_open={t}s,close={t}s,"
+    "restart={t}s,stale=0.3,limit=0.2"
 )
 UNNUMBERED = ("bybit_linear", "hyperliquid", "okx", "coinbase_advanced", "kraken")  # venues whose lost trades no number shows
 MARGIN_NS = 1_500_000_000  # of exchange time around a doubtful stretch that is not compared
@@ -59,7 +59,7 @@ def soak(
 ) -> None:
     """Run venues and recorder with everything going wrong; leave ledger and lake in `folder`."""
     port, seconds = free_ports(len(venues)), minutes * 60.0
-    plan = SHOWN.format(p=0.0005, t=round(max(15.0, seconds / 25.0)))
+    plan = SHOWN.format(p=0.0005, q=0.002, t=round(seconds / 4.0))  # each at least 20 times in all, in 20 minutes
     named = {venue: list(raw_symbols(venue, symbols)) for venue in venues}
     lake = folder / "lake"
     lake.mkdir(parents=True)
@@ -99,7 +99,7 @@ def soak(
                 with suppress(OSError), filler.open("wb") as file:
                     while True:
                         file.write(b"\0" * (1 << 20))
-                _sleep_until(time.monotonic() + min(10.0, seconds / 10.0), recorder, venue_process)
+                _sleep_until(time.monotonic() + min(6.0, seconds / 20.0), recorder, venue_process)
                 filler.unlink()
         _sleep_until(began + seconds, recorder, venue_process)
         recorder.send_signal(signal.SIGTERM)

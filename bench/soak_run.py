@@ -32,6 +32,7 @@ async def one(lake: Lake, venue: str, raw: list[str], port: int, stop: asyncio.E
             done = totals.committed  # type: ignore[attr-defined]
             if done != before:
                 out.writerow([time.time_ns()])
+                file.flush()
                 before = done
 
         frames = stream(venue, raw, where, recorder.wanting, stop, told=recorder.note, rest=rest)
