@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 PATIENCE_S = 20.0  # for a run that was closed and is about to let go
 SHOW_S = 15.0
+FLUSH_S = 6.0  # for the last artifacts: everything is sealed by then
 CCXT = "ccxt_"  # how venues begin that ccxt.pro watches for us
 SHARE = {"ingest": 0.6, "live": 0.3}  # of the venue's request budget: both may start at once, and neither knows of the other
 
@@ -68,7 +69,7 @@ async def recording(
                 totals = await drained(record(recorder, frames, told.stop, _show(recorder, job), announce, seal_s=settings.seal_s), told)
         rows = [{"symbol": symbol, **counts} for symbol, counts in recorder.counts().items()]
         monitor.table(f"{job}-{venue}-counts", rows, "frames by what became of them")
-        monitor.flush()
+        monitor.flush(FLUSH_S)
         return told.state(f"{totals.frames:,} frames, {totals.committed:,} rows acknowledged")
 
 
