@@ -24,7 +24,7 @@ def test_events_start_refresh_and_benchmark(served):
 
 def test_venues_that_are_not_wanted_are_not_scheduled(served):
     for name, plan in served.server.deployments().items():
-        wanted = name.partition("/")[0] not in ("ingest", "live")
+        wanted = name.partition("/")[0] not in ("ingest", "live", "normalise")
         assert all(schedule["active"] == wanted for schedule in plan["schedules"]), name
 
 
