@@ -344,7 +344,7 @@ def _made(summary: Summary, made: Mapping[str, Any]) -> str:
     tried = {"test span": f"{utc(summary.test_start_ns)} to {utc(summary.test_end_ns)} UTC", "parameter sets tried": summary.n_trials}
     tables = (("Data and code", {**made, **tried}), ("Choices of the training", chosen), ("Parameters of the trees", summary.params))
     shown = "".join(_table(name, ("", ""), _words(values), kind="words") for name, values in tables)
-    return f"<p>The same data, code, choices and seed give the same model.</p>\n<div class=\"columns\">{shown}</div>"
+    return f'<p>The same data, code, choices and seed give the same model.</p>\n<div class="columns">{shown}</div>'
 
 
 def _words(values: Mapping[str, Any]) -> list[list[str]]:

@@ -207,5 +207,3 @@ def _judge(verdict: Verdict, adapter: Binance) -> None:
         say(f"{adapter.buffered} depth events and no snapshot that they continue")
     if not verdict.book_updates:
         say("no book was ever built")
-
-

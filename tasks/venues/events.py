@@ -6,4 +6,3 @@ from warehouse.schema import row_dtype
 NOTHING, BOOK, TRADE, QUOTE, CHANGE, UNREADABLE = range(6)
 
 CHANGE_ROW = row_dtype("coverage_changes")
-
