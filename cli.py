@@ -22,7 +22,7 @@ console = Console(stderr=True)
 FOUND, USAGE, FAILED = 1, 2, 3
 
 Files = Annotated[list[Path], typer.Argument(help="captures in the order of time: lines `<receive_ns> <frame>`, plain, gzip or zstd")]
-Venue = Annotated[str, typer.Option(help="binance_spot, binance_usdm or binance_coinm")]
+Venue = Annotated[str, typer.Option(help="such as binance_usdm, bybit_linear, coinbase_exchange, kraken, okx, hyperliquid")]
 LakeRoot = Annotated[Path | None, typer.Option("--lake", help="root of the lake; else TIDEBOOK_LAKE, else ./data")]
 Quiet = Annotated[bool, typer.Option("--quiet", help="no progress bars: for logs")]
 Symbol = Annotated[str, typer.Option(help="our name: BTC-USDT, BTC-USDT-PERP, BTC-USD-PERP")]
@@ -87,7 +87,7 @@ def replay(
 ) -> None:
     """Record captures into the lake through the live path; again is safe, and goes on where a kill left off."""
     from tasks.record import Recorder, record
-    from tasks.replay import CaptureTruncatedError, session_of
+    from tasks.replay import CaptureTruncatedError, routed, symbols_of
     from tasks.replay import replay as frames_of
     from warehouse.lake import Lake
     from warehouse.raw import captures
@@ -102,12 +102,15 @@ def replay(
         raise typer.BadParameter(f"speed must be 'max' or a number, received {speed!r}") from None
     cut: CaptureTruncatedError | None = None
     with known_errors():
-        raw_symbol, session = session_of(files)
+        one = venue.startswith("binance")  # a capture of one symbol; those of other venues hold whole connections
+        raw_symbols, session = symbols_of(files, venue, 1 if one else 1000)
         recorder = Recorder(Lake(settings(lake).lake), venue, session)
-        recorder.stream(raw_symbol)
-        with bar(f"replaying {raw_symbol}", sum(path.stat().st_size for path in files), quiet) as advance:
+        for raw_symbol in raw_symbols:
+            recorder.stream(raw_symbol)
+        with bar(f"replaying {', '.join(raw_symbols[:5])}", sum(path.stat().st_size for path in files), quiet) as advance:
+            frames = frames_of(files, raw_symbols[0], pace, advance)
             try:
-                asyncio.run(record(recorder, frames_of(files, raw_symbol, pace, advance)))
+                asyncio.run(record(recorder, frames if one else routed(frames, venue, raw_symbols)))
             except CaptureTruncatedError as error:
                 cut = error
     table = Table(
@@ -163,22 +166,26 @@ def again(kept: list[Any], paths: list[Path], venue: str, lake: Path | None, qui
 def verify(
     files: Files,
     venue: Venue,
+    symbol: Annotated[str, typer.Option(help="the venue's own name of the one to look at; else the first in the capture")] = "",
     as_json: AsJson = False,
     lake: LakeRoot = None,
     quiet: Quiet = False,
 ) -> None:
     """Replay captures and report whether book, trades, features and scores can be believed."""
-    from tasks.replay import read_capture, session_of
+    from tasks.replay import only, read_capture, symbols_of
     from tasks.score import champion_of
     from tasks.verify import verify as check
 
     with known_errors():
-        raw_symbol, _ = session_of(files)
+        one = venue.startswith("binance")
+        raw_symbols, _ = symbols_of(files, venue, 1 if one else 1000)
+        raw_symbol = symbol or raw_symbols[0]
         machine = settings(lake)
         model = champion_of(machine.tracking_uri, machine.artifacts) if lake else None
         scorer, name = (model.scorer, f"champion {model.version}") if model else (None, "")
         with bar(f"verifying {raw_symbol}", sum(path.stat().st_size for path in files), quiet or as_json) as advance:
-            verdict = check(read_capture(files, advance), venue, raw_symbol, scorer, name)
+            frames = read_capture(files, advance)
+            verdict = check(frames if one else only(frames, venue, raw_symbols, raw_symbol), venue, raw_symbol, scorer, name)
     if as_json:
         print(json.dumps(verdict.as_dict()))
     else:

@@ -17,9 +17,19 @@ from pathlib import Path
 
 import zstandard
 
+from tasks.venues.directory import wire
+
 _CHUNK, _PACKED = 1 << 20, 1 << 17
 _BASE64 = b":b64"  # behind the stamp of a frame with a line break in it: see warehouse/raw.py
+# Where a venue's frames name their instrument; `s` is Binance's way.
 _SYMBOL = re.compile(rb'"s":"([^"]{1,60})"')
+_SYMBOLS = {
+    "bybit": re.compile(rb'"topic":"(?:orderbook\.\d+|publicTrade)\.([^"]{1,60})"'),
+    "coinbase": re.compile(rb'"product_id":"([^"]{1,60})"'),
+    "kraken": re.compile(rb'"symbol":"([^"]{1,60}/[^"]{1,60})"'),
+    "okx": re.compile(rb'"instId":"([^"]{1,60})"'),
+    "hyperliquid": re.compile(rb'"coin":"([^"]{1,60})"'),
+}
 _LOOK_AHEAD = 5_000  # lines in which a symbol must turn up
 
 
@@ -118,7 +128,7 @@ def read_capture(paths: Sequence[Path], progress: Callable[[int], None] = lambda
                     yield stamp, frame
 
 
-def session_of(paths: Sequence[Path]) -> tuple[str, str]:
+def session_of(paths: Sequence[Path], venue: str = "binance") -> tuple[str, str]:
     """Return the venue's symbol that a capture carries, and a name for the session that the same capture gets again.
 
     Raises
@@ -126,18 +136,54 @@ def session_of(paths: Sequence[Path]) -> tuple[str, str]:
     NoSymbolError
         If no frame near the beginning names a symbol.
     """
-    first, digest = b"", sha256()
+    symbols, session = symbols_of(paths, venue, 1)
+    return symbols[0], session
+
+
+def symbols_of(paths: Sequence[Path], venue: str, most: int = 1000) -> tuple[list[str], str]:
+    """Return the symbols that the beginning of a capture names, in the order of coming, and a name for the session.
+
+    Raises
+    ------
+    NoSymbolError
+        If no frame near the beginning names a symbol.
+    """
+    first, digest, found = b"", sha256(), dict[str, None]()
+    pattern = _SYMBOLS.get(venue.partition("_")[0], _SYMBOL)
     n = 0
     for n, (stamp, frame) in enumerate(read_capture(paths), 1):
         if n <= 3:
             digest.update(b"%d %s\n" % (stamp, frame))
             first = first or frame
-        found = _SYMBOL.search(frame)
-        if found and n >= 3:
-            return found[1].decode("utf-8", "replace").upper(), f"replay-{digest.hexdigest()[:16]}"
-        if n >= _LOOK_AHEAD:
+        for name in pattern.findall(frame):
+            text = name.decode("utf-8", "replace")
+            found[text if pattern is not _SYMBOL else text.upper()] = None
+        if n >= 3 and (len(found) >= most or n >= _LOOK_AHEAD):
             break
-    raise NoSymbolError(paths[0], n, first)
+    if not found:
+        raise NoSymbolError(paths[0], n, first)
+    return list(found), f"replay-{digest.hexdigest()[:16]}"
+
+
+async def routed(
+    frames: AsyncIterator[tuple[str, int, bytes]], venue: str, raw_symbols: Sequence[str]
+) -> AsyncIterator[tuple[str, int, bytes]]:
+    """Yield a captured connection's frames by the symbol that each is of, as the live shell hands them out."""
+    told = wire(venue)
+    opened = told.connection(told.lines(raw_symbols, "")[0])
+    async for _, receive_ns, frame in frames:
+        for symbol, part in opened.receive(frame).frames:
+            yield symbol, receive_ns, part
+
+
+def only(frames: Iterator[tuple[int, bytes]], venue: str, raw_symbols: Sequence[str], raw_symbol: str) -> Iterator[tuple[int, bytes]]:
+    """Yield the frames of a captured connection that are of one symbol."""
+    told = wire(venue)
+    opened = told.connection(told.lines(raw_symbols, "")[0])
+    for receive_ns, frame in frames:
+        for symbol, part in opened.receive(frame).frames:
+            if symbol == raw_symbol:
+                yield receive_ns, part
 
 
 async def replay(

@@ -17,8 +17,9 @@ from models import booster
 from models.scorer import Scorer
 from tasks.features.catalogue import NAMES, SETS, columns
 from tasks.features.fold import META, Features
-from tasks.venues.binance import Binance
+from tasks.venues import directory
 from tasks.venues.events import BOOK, CHANGE, QUOTE, TRADE, UNREADABLE
+from tasks.venues.wire import Adapter
 from warehouse.lake import Lake
 
 ENOUGH = 0.999  # share of ticker checks that must agree; venues do omit an order from a depth batch now and then
@@ -88,7 +89,7 @@ def verify(
     told : callable
         Told every few thousand frames how many have been read.
     """
-    adapter, live, features = Binance(venue, raw_symbol), _Live(), Features()
+    adapter, live, features = directory.adapter(venue, raw_symbol), _Live(), Features()
     verdict = Verdict(venue, adapter.symbol)
     with tempfile.TemporaryDirectory() as folder:
         lake = Lake(Path(folder))
@@ -110,7 +111,7 @@ def verify(
     return verdict
 
 
-def _take(event: int, adapter: Binance, features: Features, live: _Live, writer: Any) -> None:
+def _take(event: int, adapter: Adapter, features: Features, live: _Live, writer: Any) -> None:
     venue, symbol = adapter.venue, adapter.symbol
     if event == BOOK:
         row = adapter.row[0]
@@ -133,7 +134,7 @@ def _take(event: int, adapter: Binance, features: Features, live: _Live, writer:
         writer.append("unreadable", venue, symbol, [adapter.unreadable])
 
 
-def _count(verdict: Verdict, adapter: Binance) -> None:
+def _count(verdict: Verdict, adapter: Adapter) -> None:
     counts = adapter.counts
     for name in ("messages", "book_updates", "gaps", "crossed", "trades", "trade_id_gaps", "unreadable"):
         setattr(verdict, name, counts[name])
@@ -189,7 +190,7 @@ def _throw_away(batch: np.ndarray, meta: np.ndarray) -> tuple[Scorer | None, str
     return Scorer(booster.text(fitted)), "50 trees fitted on this capture"
 
 
-def _judge(verdict: Verdict, adapter: Binance) -> None:
+def _judge(verdict: Verdict, adapter: Adapter) -> None:
     say = verdict.problems.append
     if verdict.gaps:
         say(f"{verdict.gaps} gaps: depth messages are missing")
@@ -203,7 +204,8 @@ def _judge(verdict: Verdict, adapter: Binance) -> None:
         say(f"{verdict.parity_mismatches} rows differ between the live and the batch path")
     if verdict.quote_matches < ENOUGH * verdict.quote_checks:
         say(f"only {verdict.quote_matches} of {verdict.quote_checks} best quotes equal the venue's ticker")
-    if not adapter.is_live and adapter.buffered:
-        say(f"{adapter.buffered} depth events and no snapshot that they continue")
+    buffered = getattr(adapter, "buffered", 0)  # of venues whose snapshot comes over REST
+    if not adapter.is_live and buffered:
+        say(f"{buffered} depth events and no snapshot that they continue")
     if not verdict.book_updates:
         say("no book was ever built")

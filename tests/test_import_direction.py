@@ -23,7 +23,7 @@ MAY_IMPORT = {
     "tasks/feed/opened.py": {"tasks.feed", "tasks.venues", "warehouse.schema", "websockets"},
     "tasks/broadcast.py": {"redis"},
     "tasks/fetch.py": NOUNS | {"prefect", "ccxt"},
-    "tasks/replay.py": set(),
+    "tasks/replay.py": {"tasks.venues"},
     "tasks/rerun.py": NOUNS | {"tasks.replay"},  # reads captures as a replay does, into other rows
     "tasks/score.py": NOUNS | {"prefect", "numba"},
     "tasks/report.py": NOUNS | {"prefect", "matplotlib"},

@@ -7,7 +7,8 @@ import pytest
 import zstandard
 
 from simulator import frames, write_capture
-from tasks.replay import CaptureError, CaptureTruncatedError, NoSymbolError, read_capture, replay, session_of
+from tasks.replay import CaptureError, CaptureTruncatedError, NoSymbolError, only, read_capture, replay, routed, session_of, symbols_of
+from tests.bybit_frames import frames as bybit_frames
 
 FRAMES = list(frames("binance_usdm", "BTCUSDT", 4.0, seed=1))
 
@@ -144,3 +145,22 @@ def test_pace_is_that_of_the_recording(tmp_path, speed, least_s):
     took_s = time.monotonic() - began
     assert list(map(tuple, out)) == FRAMES
     assert least_s <= took_s < least_s + 5.0
+
+
+def test_a_connection_of_several_symbols_is_handed_out_as_live(tmp_path):
+    path, frames = tmp_path / "bybit.txt", []
+    for a, b in zip(bybit_frames(20, symbol="BTCUSDT"), bybit_frames(20, seed=1, symbol="ETHUSDT"), strict=False):
+        frames += [a, b]
+    path.write_bytes(b"".join(b"%d %s\n" % (i, frame) for i, frame in enumerate(frames)))
+    symbols, session = symbols_of([path], "bybit_linear")
+    assert symbols == ["BTCUSDT", "ETHUSDT"]
+    assert session == session_of([path], "bybit_linear")[1]
+
+    async def handed():
+        return [item async for item in routed(replay([path], symbols[0]), "bybit_linear", symbols)]
+
+    told = asyncio.run(handed())
+    assert [(receive_ns, frame) for _, receive_ns, frame in told] == list(enumerate(frames))
+    assert all(symbol.encode() in frame for symbol, _, frame in told)
+    alone = list(only(read_capture([path]), "bybit_linear", symbols, "ETHUSDT"))
+    assert [frame for _, frame in alone] == [frame for symbol, _, frame in told if symbol == "ETHUSDT"]
