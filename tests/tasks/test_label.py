@@ -1,0 +1,150 @@
+import asyncio
+
+import numpy as np
+import pytest
+
+from simulator.capture import frames
+from tasks.label import intervals_of, label, price_series
+from tasks.record import Recorder, record
+from tests import naive_models as naive
+from tests.streams import books_at
+from warehouse.lake import Lake
+from warehouse.schema import GAP, OK, START
+
+VENUE, RAW, SYMBOL = "binance_usdm", "BTCUSDT", "BTC-USDT-PERP"
+DAY = "2026-01-01"
+S = 1_000_000_000
+CHOICES = {"horizon_s": 1.0, "profit_spreads": 2.0, "stop_spreads": 3.0, "limit_s": 4.0, "fee_bps": 0.02}
+
+
+def _record(lake, market, session="made"):
+    async def source():
+        for receive_ns, frame in market:
+            yield RAW, receive_ns, frame
+
+    asyncio.run(record(Recorder(lake, VENUE, session), source()))
+    return lake
+
+
+@pytest.fixture(scope="module")
+def market():
+    return list(frames(VENUE, RAW, 30.0, seed=31))
+
+
+@pytest.fixture(scope="module")
+def made(market, tmp_path_factory):
+    """A lake with half a minute of a market and its labels, and what `label` told of them."""
+    lake = _record(Lake(tmp_path_factory.mktemp("whole")), market)
+    return lake, label(lake, VENUE, SYMBOL, DAY, **CHOICES)
+
+
+def _rows(lake):
+    return lake.rows("l2_snapshots", VENUE, SYMBOL), lake.rows("labels", VENUE, SYMBOL)
+
+
+def test_every_book_has_one_label_with_its_numbers_and_span(made):
+    books, labels = _rows(made[0])
+    assert labels.size == books.size == made[1]["rows"] > 400
+    for name in ("exchange_ns", "seq", "event_seq"):
+        np.testing.assert_array_equal(labels[name], books[name])
+    np.testing.assert_array_equal(labels["label_start_ns"], books["exchange_ns"])
+    np.testing.assert_array_equal(labels["label_end_ns"], books["exchange_ns"] + S)
+
+
+def test_returns_and_directions_equal_those_of_the_slow_oracle(made):
+    books, labels = _rows(made[0])
+    ns, mid = books["exchange_ns"], (books["bid_px"][:, 0] + books["ask_px"][:, 0]) / 2
+    returns = naive.horizon_return(ns, mid, S)
+    np.testing.assert_allclose(labels["return_bps"], 1e4 * returns, rtol=0, atol=1e-9)
+    usual = naive.sigma(ns[:200], mid[:200], 60e9, 10 * S)
+    known = np.isfinite(usual) & (usual > 0)
+    assert known.sum() > 5
+    np.testing.assert_allclose(labels["vol_return"][:200][known], returns[:200][known] / usual[known], rtol=1e-6)
+    warm = np.isfinite(labels["vol_return"])
+    moved = np.abs(returns[warm]) > 1e-12  # below, the two ways of taking a logarithm round differently
+    np.testing.assert_array_equal(labels["direction"][warm][moved], np.sign(returns[warm][moved]))
+    assert (labels["direction"][~warm] == 0).all()
+    assert {-1, 0, 1} == set(labels["direction"][warm])
+
+
+def test_barriers_equal_those_of_the_slow_oracle(made):
+    books, labels = _rows(made[0])
+    found = naive.triple_barrier(books["exchange_ns"], books["bid_px"][:, 0], books["ask_px"][:, 0], 2.0, 3.0, 4 * S, 0.02)
+    side, touched, earned, _ = (np.array(column) for column in zip(*found, strict=True))
+    np.testing.assert_array_equal(labels["barrier_label"], side)
+    np.testing.assert_array_equal(labels["barrier_end_ns"], touched)
+    np.testing.assert_allclose(labels["barrier_ret_bps"], earned, rtol=1e-9)
+    assert np.isin([-1, 1], side).all()
+
+
+def test_nothing_later_than_its_span_changes_a_label(made, market, tmp_path):
+    lake = _record(Lake(tmp_path), market[: len(market) * 2 // 3])
+    manifest = label(lake, VENUE, SYMBOL, DAY, **CHOICES)
+    books, part = _rows(lake)
+    _, whole = _rows(made[0])
+    whole = whole[: part.size]
+    settled = np.maximum(whole["label_end_ns"], whole["barrier_end_ns"]) <= books["exchange_ns"][-1]
+    assert settled.sum() > 200
+    for name in whole.dtype.names:
+        np.testing.assert_array_equal(part[name][settled], whole[name][settled])
+    # The end is not known yet: flagged, not guessed.
+    open_rows = part["label_end_ns"] > books["exchange_ns"][-1]
+    assert np.isnan(part["return_bps"][open_rows]).all()
+    assert (part["doubt"][open_rows] == START).all()
+    assert open_rows.sum() > 5
+    # And decided once it is recorded: the same capture goes on where it stopped.
+    _record(lake, market)
+    again = label(lake, VENUE, SYMBOL, DAY, **CHOICES)
+    assert not again["skipped"]
+    assert again["rows"] > manifest["rows"]
+    assert _rows(lake)[1].tobytes() == _rows(made[0])[1].tobytes()
+
+
+def test_labels_that_touch_a_gap_are_flagged_and_no_others(tmp_path):
+    start_ns = int(np.datetime64(DAY, "ns").astype(np.int64))
+    lost_ns = start_ns + 20 * S
+    later = frames(VENUE, RAW, 20.0, seed=32, start_ns=lost_ns)
+    lake = _record(Lake(tmp_path), [*frames(VENUE, RAW, 20.0, seed=31, start_ns=start_ns), (lost_ns, b""), *later])
+    label(lake, VENUE, SYMBOL, DAY, **CHOICES)
+    _, labels = _rows(lake)
+    intervals = intervals_of(lake, VENUE, SYMBOL)
+    assert {GAP, OK, START} <= set(intervals[:, 2].tolist())
+    end_ns = np.maximum(labels["label_end_ns"], labels["barrier_end_ns"])
+    by_oracle = np.array(naive.doubt_over(labels["label_start_ns"], end_ns, intervals.tolist()))
+    known = np.isfinite(labels["return_bps"])
+    np.testing.assert_array_equal(labels["doubt"][known], by_oracle[known])
+    first_gap_ns = intervals[intervals[:, 2] == GAP][0, 0]
+    across = (labels["label_start_ns"] < first_gap_ns) & (labels["label_end_ns"] > first_gap_ns)
+    assert across.any()
+    assert (labels["doubt"][across] != OK).all()
+    assert (labels["doubt"] == OK).sum() > 200
+
+
+def test_an_unchanged_partition_is_skipped_and_other_choices_are_not(made, market, tmp_path):
+    lake = _record(Lake(tmp_path), market)
+    first = label(lake, VENUE, SYMBOL, DAY, **CHOICES)
+    version = lake.version("labels")
+    assert not first["skipped"]
+    assert label(lake, VENUE, SYMBOL, DAY, **CHOICES)["skipped"]
+    assert lake.version("labels") == version
+    wider = label(lake, VENUE, SYMBOL, DAY, **CHOICES, threshold=1.0)
+    assert not wider["skipped"]
+    directions = _rows(lake)[1]["direction"]
+    assert 0 < np.count_nonzero(directions) < np.count_nonzero(_rows(made[0])[1]["direction"])
+
+
+def test_a_day_without_books_writes_nothing(made):
+    lake, _ = made
+    version = lake.version("labels")
+    assert label(lake, VENUE, SYMBOL, "2026-01-05", **CHOICES)["rows"] == 0
+    assert lake.version("labels") == version
+
+
+def test_prices_are_mid_or_weighted_mid_and_nothing_where_a_side_is_empty():
+    books = books_at([1, 2], bid=[100.0, 100.0], ask=[102.0, 102.0])
+    books["bid_sz"][0, 0] = 3.0
+    books["ask_px"][1], books["ask_sz"][1] = np.nan, 0.0
+    np.testing.assert_array_equal(price_series(books, "mid"), [101.0, np.nan])
+    np.testing.assert_array_equal(price_series(books, "weighted_mid"), [101.5, np.nan])
+    with pytest.raises(ValueError, match="mid, received 'last'"):
+        price_series(books, "last")
