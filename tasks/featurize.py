@@ -1,8 +1,8 @@
-"""Recorded rows into features: one stream, one day, in exactly the order the live path saw.
+"""Recorded rows into features, bars and signals: one stream, one day, in exactly the order the live path saw.
 
 A day is the stretch of `event_seq` from its first book to the next day's first book, so a
 trade that arrives a moment after midnight is folded where it came, not where its stamp says.
-What the fold remembers at the end of a day is kept, and the next day starts from it.
+What the folds remember at the end of a day is kept, and the next day starts from it.
 """
 
 import io
@@ -12,13 +12,20 @@ from typing import Any
 import numpy as np
 from prefect import task
 
+from tasks.detectors.fold import Detectors
+from tasks.detectors.state import VERSION as DETECTOR_VERSION
+from tasks.features.bar_catalogue import BAR_NAMES, BAR_VERSION, SPANS_S
+from tasks.features.bars import BAR
 from tasks.features.catalogue import NAMES, VERSION
 from tasks.features.fold import META, Features
+from tasks.features.reference import CLOSE, LOOK_BACK, put_funding, put_reference, reference_of
 from warehouse.lake import Lake
 
 DAY_NS = 86_400_000_000_000
 _SLACK_NS = 600_000_000_000  # how far a row's own stamp may lie outside the day it is folded in
 _LAST = np.iinfo(np.int64).max
+_LOOK_BACK_NS = (LOOK_BACK + 3) * 1_000_000_000  # of a bar's length in seconds
+VERSIONS = {"catalogue": VERSION, "bars": BAR_VERSION, "detectors": DETECTOR_VERSION}
 
 
 def _bounds(day: str) -> tuple[int, int]:
@@ -26,8 +33,8 @@ def _bounds(day: str) -> tuple[int, int]:
     return start, start + DAY_NS
 
 
-def events_of(lake: Lake, venue: str, symbol: str, day: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return the books, trades and coverage changes that belong to a day, each in folding order."""
+def events_of(lake: Lake, venue: str, symbol: str, day: str) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Return the books, trades and coverage changes of a day, each in folding order, and the next day's first book."""
     start, end = _bounds(day)
     books = lake.rows("l2_snapshots", venue, symbol, start, end)
     after = lake.rows("l2_snapshots", venue, symbol, end, end + _SLACK_NS)
@@ -42,44 +49,142 @@ def events_of(lake: Lake, venue: str, symbol: str, day: str) -> tuple[np.ndarray
     for rows in (trades, lake.rows("coverage_changes", venue, symbol)):
         out.append(rows[(rows["event_seq"] >= first) & (rows["event_seq"] < last)])
     books, trades, changes = (rows[np.argsort(rows["event_seq"], kind="stable")] for rows in out)
-    return books, trades, changes
+    return books, trades, changes, after[after["event_seq"] == last]
+
+
+class _Folds:
+    # What is folded of a stream, kept from day to day: features, detectors, and bars of tomorrow that closed today.
+    def __init__(self, lake: Lake, venue: str, symbol: str, start_ns: int) -> None:
+        self.features, self.carried, self.n_bars = Features(), np.zeros(0, BAR), 0
+        self.detectors = Detectors(first_seq=_next_seq(lake, "signals", venue, symbol, start_ns))
+
+    def save(self) -> bytes:
+        parts = [io.BytesIO(), io.BytesIO()]
+        self.features.save(parts[0])
+        self.detectors.save(parts[1])
+        kept = io.BytesIO()
+        features, detectors = (np.frombuffer(part.getvalue(), np.uint8) for part in parts)
+        np.savez(kept, features=features, detectors=detectors, carried=self.carried.view(np.uint8), n_bars=self.n_bars)
+        return kept.getvalue()
+
+    def restore(self, content: bytes) -> None:
+        with np.load(io.BytesIO(content)) as kept:
+            self.features.restore(io.BytesIO(kept["features"].tobytes()))
+            seq = int(self.detectors.state["signals"][0])
+            self.detectors.restore(io.BytesIO(kept["detectors"].tobytes()))
+            self.detectors.state["signals"] = seq  # live may have written what this fold did not say
+            self.carried, self.n_bars = kept["carried"].view(BAR), int(kept["n_bars"])
+
+
+def _next_seq(lake: Lake, table: str, venue: str, symbol: str, start_ns: int) -> int:
+    known = lake.read(table, venue, symbol, end_ns=start_ns, columns=["seq"])["seq"].to_numpy()
+    return int(known.max()) + 1 if known.size else 0
 
 
 def _state_key(venue: str, symbol: str, day: str) -> str:
-    return f"features-{VERSION}/{venue}/{symbol}/{day}"
+    return f"features-{'-'.join(VERSIONS.values())}/{venue}/{symbol}/{day}"
 
 
-def featurize(lake: Lake, venue: str, symbol: str, day: str) -> dict[str, Any]:
-    """Write the features of one stream and day; return the manifest of the partition.
+def featurize(lake: Lake, venue: str, symbol: str, day: str, reference: str = "BTC") -> dict[str, Any]:
+    """Write features, bars and signals of one stream and day; return the manifest of the partition.
 
-    Skips the work when the partition was built from the same rows by the same catalogue.
+    Skips the work when the partition was built from the same rows by the same code.  Features
+    are written last: a run that was killed before is done again, and gives the same.
+
+    Parameters
+    ----------
+    reference : str
+        Base asset whose bars at the same venue the others' are held against; its days come first.
 
     Returns
     -------
     dict
-        `rows`, `warm_rows` (no NaN by doubt), `catalogue`, `last_event_seq`, `skipped`.
+        `rows`, `warm_rows` (no NaN by doubt), `catalogue`, `last_event_seq`, `bar_rows`, `signal_rows`, `skipped`.
     """
-    books, trades, changes = events_of(lake, venue, symbol, day)
+    start, end = _bounds(day)
+    books, trades, changes, following = events_of(lake, venue, symbol, day)
     if not books.size:
-        return {"rows": 0, "catalogue": VERSION, "skipped": False}
+        return {"rows": 0, **VERSIONS, "skipped": False}
+    funding = lake.rows("funding_rates", venue, symbol, None, end)
+    against = reference_of(symbol, reference)
+    beside = (lake.manifest("bars", venue, against, day) if against else None) or {}
     inputs = {
-        "catalogue": VERSION, "rows": int(books.size), "trades": int(trades.size), "changes": int(changes.size),
+        **VERSIONS, "rows": int(books.size), "trades": int(trades.size), "changes": int(changes.size),
         "first_event_seq": int(books["event_seq"][0]), "last_event_seq": int(books["event_seq"][-1]),
+        "is_over": bool(following.size), "funding": int(funding.size),
+        "reference": [against, *(beside.get(key, 0) for key in ("bars", "rows", "trades", "changes", "last_event_seq", "is_over"))],
     }  # fmt: skip
     known = lake.manifest("features", venue, symbol, day)
     if known and all(known.get(key) == value for key, value in inputs.items()):
         return {**known, "skipped": True}
-    features = Features()
+    folds = _Folds(lake, venue, symbol, start)
     before = lake.load_state(_state_key(venue, symbol, str(date.fromisoformat(day) - timedelta(days=1))))
-    if before is not None:
-        features.restore(io.BytesIO(before))
-    meta, out = features.batch(books, trades, changes)
-    manifest = {**inputs, "warm_rows": int((meta["doubt"] == 0).sum()), "skipped": False}
+    if before is None:
+        folds.n_bars = _next_seq(lake, "bars", venue, symbol, start)
+    else:
+        folds.restore(before)
+    meta, out = folds.features.batch(books, trades, changes)
+    signals = folds.detectors.batch(meta, out)
+    seq, bars = _bars(folds, start, end, following, lake, _state_key(venue, symbol, day))
+    put_reference(bars, _closes(lake, venue, symbol, start, start), _closes(lake, venue, against, start, end))
+    put_funding(bars, *_paid(funding))
+    manifest = {
+        **inputs,
+        "warm_rows": int((meta["doubt"] == 0).sum()),
+        "bar_rows": bars.size,
+        "signal_rows": signals.size,
+        "skipped": False,
+    }
+    lake.replace("bars", venue, symbol, day, _bar_columns(bars, seq), manifest)
+    if not _is_live(lake, venue, symbol, day):
+        lake.replace("signals", venue, symbol, day, {name: signals[name] for name in signals.dtype.names or ()}, manifest)
     lake.replace("features", venue, symbol, day, _columns(meta, out), manifest)
-    kept = io.BytesIO()
-    features.save(kept)
-    lake.save_state(_state_key(venue, symbol, day), kept.getvalue())
     return manifest
+
+
+def _bars(folds: _Folds, start: int, end: int, following: np.ndarray, lake: Lake, key: str) -> tuple[int, np.ndarray]:
+    # The day's bars and the first one's seq, the state kept on the way.  A bar that only the next
+    # day's first book closes is of the day in which it ends.
+    bars = np.concatenate([folds.carried, folds.features.bars()])
+    seq = folds.n_bars + int((bars["exchange_ns"] < start).sum())
+    bars = bars[bars["exchange_ns"] >= start]
+    today = bars[bars["exchange_ns"] < end]
+    folds.carried, folds.n_bars = bars[today.size :], seq + today.size
+    lake.save_state(key, folds.save())
+    if following.size:
+        folds.features.batch(following)
+        late = folds.features.bars()
+        today = np.concatenate([today, late[late["exchange_ns"] < end]])
+    return seq, today
+
+
+def _is_live(lake: Lake, venue: str, symbol: str, day: str) -> bool:
+    # Signals that were written as they happened stay what they were.
+    if lake.manifest("signals", venue, symbol, day) is not None:
+        return False
+    return bool(lake.read("signals", venue, symbol, *_bounds(day), columns=["seq"]).num_rows)
+
+
+def _closes(lake: Lake, venue: str, symbol: str, start: int, end: int) -> np.ndarray:
+    if not symbol:
+        return np.zeros(0, CLOSE)
+    table = lake.read("bars", venue, symbol, start - SPANS_S[-1] * _LOOK_BACK_NS, end, columns=list(CLOSE.names or ()))
+    out = np.zeros(table.num_rows, CLOSE)
+    for name in CLOSE.names or ():
+        out[name] = table[name].to_numpy()
+    return out[out["exchange_ns"] >= start - out["span_s"] * _LOOK_BACK_NS]
+
+
+def _paid(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    rows = rows[np.argsort(rows["exchange_ns"], kind="stable")]
+    return rows["exchange_ns"], rows["funding_rate"]
+
+
+def _bar_columns(bars: np.ndarray, seq: int) -> dict[str, np.ndarray]:
+    columns = {name: np.ascontiguousarray(bars[name]) for name in BAR.names or () if name != "values"}
+    columns["seq"] = np.arange(seq, seq + bars.size)
+    columns.update(zip(BAR_NAMES, np.ascontiguousarray(bars["values"].T), strict=True))
+    return columns
 
 
 def _columns(meta: np.ndarray, out: np.ndarray) -> dict[str, np.ndarray]:

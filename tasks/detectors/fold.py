@@ -166,7 +166,7 @@ def _live(state, row, meta, signal):
     return detectors_step(state[0], row, meta[0], signal[0])
 
 
-@njit(cache=True)
+@njit(cache=True, nogil=True)  # days of other streams fold beside it in threads
 def _batch(state, meta, rows, signals, values):
     n = 0
     for i in range(meta.size):

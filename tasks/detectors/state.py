@@ -1,6 +1,7 @@
 """What the detectors of one stream remember, 98 kB whatever the stream does."""
 
 from collections.abc import Sequence
+from hashlib import sha256
 
 import numpy as np
 from numba import njit
@@ -52,6 +53,10 @@ DETECTORS = np.dtype(
     ],
     align=True,
 )
+
+# Days of signals that bear another are made anew: raise `REVISION` when the same rows give other signals.
+REVISION = 1
+VERSION = sha256(repr((REVISION, DRIFTING, SIDED, VOLUMES, VOLATILITIES, DETECTORS.itemsize)).encode()).hexdigest()[:12]
 
 LONG_AGO = -(1 << 62)
 

@@ -4,6 +4,8 @@ Bars of five lengths are made, each the same way; a column means the same on all
 Warm-up counts bars: a value is NaN until so many in a row were clean.
 """
 
+from hashlib import sha256
+
 from tasks.features.catalogue import Feature
 
 SPANS_S = (1, 60, 300, 900, 3600)
@@ -90,6 +92,8 @@ BAR_FEATURES: tuple[Feature, ...] = (
     _f("funding_age_s", "s", 0, "cross_asset", "time since then"),
 )
 BAR_NAMES: tuple[str, ...] = tuple(f.name for f in BAR_FEATURES)
+# Days of bars that bear another are made anew: raise a feature's own `version` when its numbers change.
+BAR_VERSION = sha256(repr((SPANS_S, [(f.name, f.version) for f in BAR_FEATURES])).encode()).hexdigest()[:12]
 
 # The five-layer set on bars of one minute.
 BARS_41: tuple[str, ...] = (

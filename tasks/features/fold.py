@@ -8,6 +8,7 @@ from typing import BinaryIO
 import numpy as np
 from numba import njit
 
+from models.microprice import Microprice, microprice
 from tasks.features.bars import BAR, BARS, N_SPANS, begin, book_bar, close_second, doubt_bars, new_bars, trade_bar
 from tasks.features.book import book_features
 from tasks.features.catalogue import NAMES
@@ -20,6 +21,7 @@ _TRADES, _CHANGES = (np.zeros(0, row_dtype(t)) for t in ("trades", "coverage_cha
 _DONE, _BOOK_ROOM, _TRADE_ROOM, _BAR_ROOM = range(4)
 _WIDTH, _BARS_WAITING = len(NAMES), 512
 _SILENCE_S = 10 * 86_400  # what is longer is not told second by second
+_MICRO = NAMES.index("microprice")
 _SPREAD, _IMBALANCE, _BID, _ASK, _VPIN = (NAMES.index(n) for n in ("spread_bps", "imbalance_5", "depth_bid_5", "depth_ask_5", "vpin"))
 
 
@@ -53,7 +55,7 @@ def _on_trade(s, books, trades, b, row):
 
 
 @njit(cache=True)
-def _on_book(s, books, trades, b, row, meta, out):
+def _on_book(s, books, trades, b, row, meta, out, tick, table):
     advance(s, books, trades, row["exchange_ns"])
     doubt = s["doubt"] if s["doubt"] != OK else row["doubt"]
     meta["exchange_ns"] = row["exchange_ns"]
@@ -70,13 +72,15 @@ def _on_book(s, books, trades, b, row, meta, out):
             _turn(s, b, OK, s["clock_ns"])
         return
     book_features(row, out)
+    if table.size:
+        out[_MICRO] = microprice(row["bid_px"][0], row["ask_px"][0], row["bid_sz"][0], row["ask_sz"][0], tick, table)
     on_book(s, books, row, out)
     flow_features(s, books, trades, out)
     book_bar(b, out[0], out[_SPREAD], out[_IMBALANCE], out[_BID], out[_ASK], out[_VPIN])
 
 
-@njit(cache=True)
-def fold(state, bars, book_ring, trade_ring, books, trades, changes, at, meta, out, closed):
+@njit(cache=True, nogil=True)  # days of other streams fold beside it in threads
+def fold(state, bars, book_ring, trade_ring, books, trades, changes, at, meta, out, closed, tick, table):
     """Fold events, merged by `event_seq`, from the positions in `at`; stop early when there is no room."""
     s, bar = state[0], bars[0]
     b, t, c, k = at[0], at[1], at[2], at[3]
@@ -108,7 +112,7 @@ def fold(state, bars, book_ring, trade_ring, books, trades, changes, at, meta, o
             if not _close_bars(s, book_ring, trade_ring, bar, closed, books[b]):
                 at[0], at[1], at[2], at[3] = b, t, c, k
                 return _BAR_ROOM
-            _on_book(s, book_ring, trade_ring, bar, books[b], meta[k], out[k])
+            _on_book(s, book_ring, trade_ring, bar, books[b], meta[k], out[k], tick, table)
             b += 1
             k += 1
     at[0], at[1], at[2], at[3] = b, t, c, k
@@ -116,13 +120,13 @@ def fold(state, bars, book_ring, trade_ring, books, trades, changes, at, meta, o
 
 
 @njit(cache=True)
-def _live_book(state, bars, book_ring, trade_ring, row, meta, out, closed):
+def _live_book(state, bars, book_ring, trade_ring, row, meta, out, closed, tick, table):
     s = state[0]
     if s["book_head"] - s["book_tail"][4] >= book_ring.size:
         return _BOOK_ROOM
     if not _close_bars(s, book_ring, trade_ring, bars[0], closed, row[0]):
         return _BAR_ROOM
-    _on_book(s, book_ring, trade_ring, bars[0], row[0], meta[0], out[0])
+    _on_book(s, book_ring, trade_ring, bars[0], row[0], meta[0], out[0], tick, table)
     return _DONE
 
 
@@ -156,6 +160,11 @@ def _room(entry: np.dtype, rows: np.ndarray) -> np.ndarray:
 class Features:
     """The features of one stream, folded event by event or day by day.
 
+    Parameters
+    ----------
+    microprice : Microprice, optional
+        Fitted on the training window: `microprice` and its drift are then its; the weighted mid's without.
+
     Attributes
     ----------
     meta, out : ndarray
@@ -174,7 +183,9 @@ class Features:
     np.float64(0.5)
     """
 
-    def __init__(self) -> None:
+    def __init__(self, microprice: Microprice | None = None) -> None:
+        fit = microprice or Microprice()
+        self._tick, self._table = float(fit.tick), np.array(fit.table, np.float64, order="C")
         self.state, self._bars = new_state(), new_bars()
         self._closed, self._taken = np.zeros(_BARS_WAITING, BAR), [np.zeros(0, BAR)]
         self._book_ring = new_ring(BOOK_ENTRY)
@@ -206,8 +217,10 @@ class Features:
 
     def book(self, row: np.ndarray) -> np.ndarray:
         """Fold one book, shape (1,), and return its features: a view of shape (n features,), valid until the next."""
-        while code := _live_book(self.state, self._bars, self._book_ring, self._trade_ring, row, self.meta, self.out, self._closed):
+        own = self.state, self._bars, self._book_ring, self._trade_ring
+        while code := _live_book(*own, row, self.meta, self.out, self._closed, self._tick, self._table):
             self._make_room(code)
+            own = self.state, self._bars, self._book_ring, self._trade_ring
         return self.row
 
     def trade(self, row: np.ndarray) -> None:
@@ -260,6 +273,9 @@ class Features:
         if not self.state[0]["book_head"] and not self.state[0]["trade_head"]:  # nothing to copy yet: make room at once
             self._book_ring, self._trade_ring = _room(BOOK_ENTRY, books), _room(TRADE_ENTRY, trades)
         at = np.zeros(4, np.int64)
-        while code := fold(self.state, self._bars, self._book_ring, self._trade_ring, books, trades, changes, at, meta, out, self._closed):
+        while code := fold(
+            self.state, self._bars, self._book_ring, self._trade_ring, books, trades, changes, at, meta, out, self._closed,
+            self._tick, self._table,
+        ):  # fmt: skip
             self._make_room(code)
         return meta, out
