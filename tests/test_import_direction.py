@@ -31,6 +31,7 @@ MAY_IMPORT = {
     "tasks/notify.py": {"prefect"},
     "tasks/venues": {"tasks.venues", "warehouse.schema", "numba", "msgspec"},
     "tasks/features": {"tasks.features", "warehouse.schema", "numba"},
+    "tasks/features/fold.py": {"tasks.features", "warehouse.schema", "numba", "models.microprice"},
     "tasks/detectors": {"tasks.detectors", "tasks.features", "warehouse.schema", "numba"},
     "warehouse": {"warehouse", "duckdb", "pyarrow"},
     "warehouse/delta.py": {"warehouse", "pyarrow", "deltalake"},

@@ -217,10 +217,10 @@ class Features:
 
     def book(self, row: np.ndarray) -> np.ndarray:
         """Fold one book, shape (1,), and return its features: a view of shape (n features,), valid until the next."""
-        own = self.state, self._bars, self._book_ring, self._trade_ring
-        while code := _live_book(*own, row, self.meta, self.out, self._closed, self._tick, self._table):
+        while code := _live_book(
+            self.state, self._bars, self._book_ring, self._trade_ring, row, self.meta, self.out, self._closed, self._tick, self._table
+        ):
             self._make_room(code)
-            own = self.state, self._bars, self._book_ring, self._trade_ring
         return self.row
 
     def trade(self, row: np.ndarray) -> None:
