@@ -85,16 +85,19 @@ async def beside(work: Coroutine[Any, Any, None] | None) -> AsyncIterator[None]:
 
 
 async def drained(work: Coroutine[Any, Any, T], told: Told) -> T:
-    """Return what `work` gives; where Prefect cancels the run, let `work` end in order first.
+    """Return what `work` gives; where Prefect cancels the run, `work` goes on until told to end.
 
-    Prefect cancels whole scopes (a lost lease, a timeout) and then every await in them, those of
-    a `finally` too.  A task of its own is in no such scope.
+    Nobody who wants an end cancels from within: a signal or the state of the run tells that.  What
+    is left is a lease that an absent server could not renew, and that must not end a recording.
+    Prefect cancels whole scopes and then every await in them, those of a `finally` too; a task of
+    its own is in no such scope.
     """
     task = asyncio.ensure_future(work)
     try:
         return await asyncio.shield(task)
     except asyncio.CancelledError:
-        told.end("Prefect, which cancelled the run")
+        if not told.stop.is_set():
+            log.warning("Prefect cancelled the run, for a lease that was not renewed: work goes on until told to end")
         with anyio.CancelScope(shield=True):
             await task
         raise

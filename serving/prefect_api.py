@@ -14,6 +14,7 @@ from flows.settings import POOL
 BUSY = 503  # SQLite was locked: the server says so instead of waiting
 PATIENCE_S = 20.0  # on a busy machine SQLite keeps the server waiting for itself
 UNFINISHED = ["RUNNING", "PENDING", "CANCELLING"]
+FINAL = ["COMPLETED", "FAILED", "CRASHED", "CANCELLED"]
 
 
 class PrefectServer:
@@ -57,6 +58,18 @@ class PrefectServer:
             },
         )
 
+    def ended(self, deployment_ids: list[str]) -> list[dict]:
+        """Return what ended of these deployments, the last first."""
+        return self.call(
+            "/flow_runs/filter",
+            {
+                "flow_runs": {"state": {"type": {"any_": FINAL}}},
+                "deployments": {"id": {"any_": deployment_ids}},
+                "sort": "END_TIME_DESC",
+                "limit": 200,
+            },
+        )
+
     def set_state(self, run: dict, kind: str, message: str, force: bool = False) -> None:
         """Move one run to a state."""
         self.call(f"/flow_runs/{run['id']}/set_state", {"state": {"type": kind, "message": message}, "force": force})
@@ -68,7 +81,7 @@ class PrefectServer:
     def deployments(self) -> dict[str, dict]:
         """Return our deployments by `flow/deployment`."""
         found = self.call("/deployments/filter", {"work_pools": {"name": {"any_": [POOL]}}, "limit": 200})
-        return {f"{deployment['entrypoint'].rpartition(':')[2]}/{deployment['name']}": deployment for deployment in found}
+        return {name_of(deployment): deployment for deployment in found}
 
     def start(self, deployment: dict) -> dict:
         """Return a new run of a deployment, to start now."""
@@ -79,3 +92,14 @@ class PrefectServer:
         for schedule in deployment["schedules"]:
             if schedule["active"] != active:
                 self.call(f"/deployments/{deployment['id']}/schedules/{schedule['id']}", {"active": active}, "PATCH")
+
+
+def name_of(deployment: dict) -> str:
+    """Return `flow/deployment`.
+
+    Examples
+    --------
+    >>> name_of({"entrypoint": "flows/ingest.py:ingest", "name": "kraken"})
+    'ingest/kraken'
+    """
+    return f"{deployment['entrypoint'].rpartition(':')[2]}/{deployment['name']}"

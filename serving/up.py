@@ -21,8 +21,10 @@ from flows.settings import LOOPBACK, POOL, Settings
 from serving.child import Child, end_orphans
 from serving.errors import AlreadyUpError, PortInUseError, ServerStartError, ServingError, StoppedError
 from serving.prefect_api import UNFINISHED, PrefectServer
+from serving.revive import Revival
 
 START_S = 120.0  # a cold database on a busy machine takes a fifth of this
+ASK_S = 3.0
 AGAIN, FORGET_S = 5, 600.0  # servers that may end by themselves within this time
 AT_ONCE = 8  # flows the worker runs beside the standing ones, which are two a venue
 COMPILE = "from serving.warm import compile_kernels; compile_kernels()"
@@ -54,8 +56,10 @@ def up(settings: Settings, say: Callable[[str], None] = print, start_runs: bool 
                 raise AlreadyUpError(settings.lake)
             if orphans := end_orphans(settings.lake):
                 report(f"an earlier tidebook was killed; what it left running is ended: {', '.join(orphans)}")
-            _start(settings, server, children, told, report, start_runs)
-            _keep_up(settings, children, told, report)
+            wanted = _start(settings, server, children, told, report, start_runs)
+            # A server that hangs must not keep us from a signal.
+            revival = Revival(PrefectServer(settings.prefect_url, ASK_S), wanted if start_runs else [], time.monotonic())
+            _keep_up(settings, children, told, report, revival)
             code = 0
         except StoppedError:
             code = 0
@@ -70,8 +74,8 @@ def up(settings: Settings, say: Callable[[str], None] = print, start_runs: bool 
 
 def _start(
     settings: Settings, server: PrefectServer, children: list[Child], told: list[int], report: Callable[[str], None], start_runs: bool
-) -> None:
-    """Start everything, in order; `children` grows as they start so that a failure stops them all."""
+) -> list[dict]:
+    """Start everything, in order, and return the deployments to keep running; `children` grows meanwhile: a failure stops them all."""
     for folder in (settings.prefect_home, settings.logs, settings.artifacts):
         folder.mkdir(parents=True, exist_ok=True)
     _require_free("the Prefect server", settings.prefect_port, "TIDEBOOK_PREFECT_PORT")
@@ -89,6 +93,7 @@ def _start(
         for deployment in wanted:
             server.start(deployment)
     report(f"ready: {len(server.deployments())} deployments, lake {settings.lake}, logs {settings.logs}; Ctrl-C stops everything")
+    return wanted
 
 
 def _start_servers(
@@ -113,8 +118,8 @@ def _start_servers(
     return wanted
 
 
-def _keep_up(settings: Settings, children: list[Child], told: list[int], report: Callable[[str], None]) -> None:
-    """Start a server anew when it ends by itself; flows and recordings outlive that.  Raise when one keeps ending."""
+def _keep_up(settings: Settings, children: list[Child], told: list[int], report: Callable[[str], None], revival: Revival) -> None:
+    """Start anew a server or a standing flow that ends unasked; recordings outlive a server.  Raise when one keeps ending."""
     ended: list[float] = []
     while not told:
         for i, child in enumerate(children):
@@ -125,6 +130,8 @@ def _keep_up(settings: Settings, children: list[Child], told: list[int], report:
                 child.check()
             report(f"{child.name} ended with exit code {child.process.returncode} and is started again; see {child.log}.1")
             children[i] = Child(child.name, child.command, settings)
+        for name in revival.look():
+            report(f"{name} ended unasked and is started again")
         time.sleep(0.3)
 
 

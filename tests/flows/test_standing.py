@@ -1,10 +1,12 @@
 import asyncio
 import os
 import signal
+import time
 
+import anyio
 import pytest
 
-from flows.standing import until_told
+from flows.standing import Told, drained, until_told
 
 
 async def _run(seconds=None, during=lambda: None):
@@ -49,3 +51,29 @@ def test_the_first_reason_counts():
     told, _ = asyncio.run(_run(seconds=5.0, during=both))
     assert told.cancelled
     assert told.why in ("SIGTERM", "SIGINT")
+
+
+def test_a_lost_lease_does_not_end_what_is_done():
+    told, written = Told(), []
+
+    async def work():
+        while not told.stop.is_set():
+            await asyncio.sleep(0.01)
+            written.append(time.monotonic())
+        await asyncio.sleep(0.05)
+        written.append("sealed")
+
+    async def run():
+        loop = asyncio.get_running_loop()
+        with anyio.CancelScope() as scope:
+            loop.call_later(0.05, scope.cancel)
+            loop.call_later(0.4, told.end, "state Cancelling")
+            began = time.monotonic()
+            await drained(work(), told)
+        return scope.cancelled_caught, began
+
+    caught, began = asyncio.run(run())
+    assert caught
+    assert written[-2] - began > 0.3
+    assert written[-1] == "sealed"
+    assert told.why == "state Cancelling"
