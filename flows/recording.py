@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 PATIENCE_S = 20.0  # for a run that was closed and is about to let go
+PUBLISHED_S = 180.0  # for the first state of a book in Redis: `ingest` starts at the same time
 SHOW_S = 15.0
 FLUSH_S = 6.0  # for the last artifacts: everything is sealed by then
 CCXT = "ccxt_"  # how venues begin that ccxt.pro watches for us
@@ -84,7 +85,7 @@ def _source(settings: Settings, job: str, recorder: Recorder, raw: list[str], wh
         restore(recorder.streams[symbol].adapter, state)
 
     if job == "live":
-        return broadcast.frames(url, recorder.venue, raw, stop, begin)
+        return broadcast.frames(url, recorder.venue, raw, stop, begin, PUBLISHED_S)
     return _publishing(broadcast.Broadcast(url), recorder, frames_of(recorder, raw, where, rest, stop))
 
 

@@ -14,6 +14,7 @@ tidebook:raw that is in it) and `state` (`tasks.venues.memento`, zlib).
 """
 
 import asyncio
+import contextlib
 import json
 import logging
 import threading
@@ -159,7 +160,12 @@ async def published(
 
 
 async def frames(
-    url: str, venue: str, raw_symbols: Sequence[str], stop: asyncio.Event, begin: Callable[[str, bytes], None]
+    url: str,
+    venue: str,
+    raw_symbols: Sequence[str],
+    stop: asyncio.Event,
+    begin: Callable[[str, bytes], None],
+    patience_s: float = 0.0,
 ) -> AsyncIterator[tuple[str, int, bytes]]:
     """Yield what `tasks.stream.stream` would, out of `tidebook:raw`, until `stop` is set.
 
@@ -170,6 +176,8 @@ async def frames(
     ----------
     begin : callable
         Given a raw symbol and a state: the adapter is to go on from there.
+    patience_s : float
+        For streams of which nothing was published yet: who publishes may start at the same time.
 
     Raises
     ------
@@ -178,13 +186,20 @@ async def frames(
     """
     client = redis.asyncio.Redis.from_url(url)
     try:
+        await _published(client, venue, raw_symbols, stop, patience_s)
+        if stop.is_set():
+            return
         last, begun = await _begin(client, venue, raw_symbols, begin)
         while not stop.is_set():
             try:
                 told = await client.xread({RAW: last}, count=_BATCH, block=200)
                 entries = told[0][1] if told else []
                 if entries and await _was_trimmed(client, last):
+                    before = last
                     last, begun = await _begin(client, venue, raw_symbols, begin)
+                    if last == before:  # nobody published since: there is nothing to begin with
+                        await asyncio.sleep(0.5)
+                        continue
                     for symbol in raw_symbols:
                         yield symbol, time.time_ns(), b""
                     continue
@@ -198,6 +213,17 @@ async def frames(
                     yield symbol, int(fields[b"receive_ns"]), fields[b"frame"]
     finally:
         await client.aclose()
+
+
+async def _published(client: redis.asyncio.Redis, venue: str, raw_symbols: Sequence[str], stop: asyncio.Event, patience_s: float) -> None:
+    # Wait until each stream has a state, at most so long.
+    deadline = time.monotonic() + patience_s
+    while not stop.is_set() and time.monotonic() < deadline:
+        with contextlib.suppress(redis.RedisError):
+            if await client.exists(*(f"{STATE}:{venue}:{symbol}" for symbol in raw_symbols)) == len(raw_symbols):
+                return
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(stop.wait(), 0.5)
 
 
 async def _begin(
