@@ -92,7 +92,7 @@ def volatility_normalized_return(
     >>> r.vol_return.round(3)
     array([  nan, 0.   , 2.121, 1.414,   nan,   nan])
     """
-    _check_times(exchange_ns, price)
+    check_times(exchange_ns, price)
     log_price = np.log(price)
     sigma = _sigma(exchange_ns, log_price, math.log(2) / half_life_ns, warmup_ns)
     end_ns = exchange_ns + horizon_ns
@@ -207,8 +207,8 @@ def triple_barrier(
     >>> b.label, b.touch_ns // 1_000_000_000, b.ret_bps.round(1)
     (array([1, 1, 0, 0]), array([2, 2, 4, 5]), array([200.,  99.,  nan,  nan]))
     """
-    _check_times(exchange_ns, bid)
-    _check_times(exchange_ns, ask)
+    check_times(exchange_ns, bid)
+    check_times(exchange_ns, ask)
     return Barriers(*_triple_barrier(exchange_ns, bid, ask, profit_spreads, stop_spreads, limit_ns, fee_bps))
 
 
@@ -313,7 +313,8 @@ def doubt_over(start_ns: Ints, end_ns: Ints, intervals: Ints) -> Ints:
     return np.where(touches, bad[at, 2], 0)
 
 
-def _check_times(exchange_ns: Any, values: Any) -> None:
+def check_times(exchange_ns: Any, values: Any) -> None:
+    """Refuse values of another length than their times, and times that run backwards."""
     if exchange_ns.shape != values.shape or exchange_ns.ndim != 1:
         raise ShapeError("prices", f"of shape {exchange_ns.shape}", values.shape)
     if len(exchange_ns) and (np.diff(exchange_ns) < 0).any():

@@ -6,17 +6,19 @@ import numpy as np
 from prefect import task
 
 from models.labels import direction, doubt_over, triple_barrier, volatility_normalized_return
+from models.microprice import Microprice
+from models.moves import microstructure, smoothed_direction, sweep_cost_bps
 from warehouse.lake import Lake
 from warehouse.schema import OK, START, row_dtype
 
-VERSION = "1"
+VERSION = "2"
 DAY_NS = 86_400_000_000_000
-PRICES = ("weighted_mid", "mid")
+PRICES = ("weighted_mid", "mid", "microprice")
 _WARM_NS = 600_000_000_000  # books read from before the day, so that sigma starts warm
 
 
-def price_series(books: np.ndarray, price: str) -> np.ndarray:
-    """Return the price that labels follow, NaN where a side is empty.
+def price_series(books: np.ndarray, price: str, microprice: Microprice | None = None) -> np.ndarray:
+    """Return the price that labels follow, NaN where a side is empty; without a fit the microprice is the weighted mid.
 
     Raises
     ------
@@ -26,6 +28,8 @@ def price_series(books: np.ndarray, price: str) -> np.ndarray:
     bid, ask = books["bid_px"][:, 0], books["ask_px"][:, 0]
     if price == "mid":
         return (bid + ask) / 2.0
+    if price == "microprice":
+        return (microprice or Microprice()).at(bid, ask, books["bid_sz"][:, 0], books["ask_sz"][:, 0])
     if price == "weighted_mid":
         bid_size, ask_size = books["bid_sz"][:, 0], books["ask_sz"][:, 0]
         with np.errstate(invalid="ignore"):
@@ -44,6 +48,7 @@ def intervals_of(lake: Lake, venue: str, symbol: str) -> np.ndarray:
 def label(
     lake: Lake, venue: str, symbol: str, day: str, horizon_s: float = 1.0, price: str = "mid", threshold: float = 0.0,
     profit_spreads: float = 2.0, stop_spreads: float = 2.0, limit_s: float = 30.0, fee_bps: float = 4.0,
+    notional: float = 10_000.0, smooth_rows: int = 50, smooth_alpha: float = 2e-5, microprice: Microprice | None = None,
 ) -> dict[str, Any]:  # fmt: skip
     """Write the labels of one stream and day; return the manifest of the partition.
 
@@ -60,6 +65,12 @@ def label(
         In sigmas; `direction` is 0 within it.
     profit_spreads, stop_spreads, limit_s, fee_bps : float
         Of the triple barrier.
+    notional : float
+        Order, in quote units, that a move of the micro-price must pay for: label `microstructure`.
+    smooth_rows, smooth_alpha : int, float
+        Mids averaged and threshold, a share of the mid: label `smoothed_direction`.
+    microprice : Microprice, optional
+        Fitted on an earlier stretch.
     """
     start = int(np.datetime64(day, "ns").astype(np.int64))
     ahead = int(max(horizon_s, limit_s) * 1e9)
@@ -70,7 +81,9 @@ def label(
         return {"rows": 0, "label": VERSION, "skipped": False}
     inputs = {
         "label": VERSION, "horizon_s": horizon_s, "price": price, "threshold": threshold, "profit_spreads": profit_spreads,
-        "stop_spreads": stop_spreads, "limit_s": limit_s, "fee_bps": fee_bps, "rows": int(inside.sum()), "books": int(books.size),
+        "stop_spreads": stop_spreads, "limit_s": limit_s, "fee_bps": fee_bps, "notional": notional, "smooth_rows": smooth_rows,
+        "smooth_alpha": smooth_alpha, "microprice": microprice.id if microprice else "",
+        "rows": int(inside.sum()), "books": int(books.size),
         "last_event_seq": int(books["event_seq"][-1]), "intervals": len(intervals),
     }  # fmt: skip
     known = lake.manifest("labels", venue, symbol, day)
@@ -78,7 +91,7 @@ def label(
         return {**known, "skipped": True}
     books = books[np.argsort(books["event_seq"], kind="stable")]
     ns = np.maximum.accumulate(books["exchange_ns"])
-    returns = volatility_normalized_return(ns, price_series(books, price), int(horizon_s * 1e9))
+    returns = volatility_normalized_return(ns, price_series(books, price, microprice), int(horizon_s * 1e9))
     bid, ask = np.ascontiguousarray(books["bid_px"][:, 0]), np.ascontiguousarray(books["ask_px"][:, 0])
     barriers = triple_barrier(ns, bid, ask, profit_spreads, stop_spreads, int(limit_s * 1e9), fee_bps)
     doubt = doubt_over(returns.start_ns, np.maximum(returns.end_ns, barriers.touch_ns), intervals)
@@ -90,10 +103,30 @@ def label(
     out["direction"] = direction(returns.vol_return, threshold)
     out["barrier_label"], out["barrier_ret_bps"], out["barrier_end_ns"] = barriers.label, barriers.ret_bps, barriers.touch_ns
     out["doubt"] = np.where(unknown, START, doubt)
+    micro = price_series(books, "microprice", microprice)
+    _put_moves(out, books, ns, micro, intervals, int(horizon_s * 1e9), notional, smooth_rows, smooth_alpha)
     out = out[(books["exchange_ns"] >= start) & (books["exchange_ns"] < start + DAY_NS)]
     manifest = {**inputs, "doubtful": int((out["doubt"] != OK).sum()), "skipped": False}
     lake.replace("labels", venue, symbol, day, {name: out[name] for name in out.dtype.names or ()}, manifest)
     return manifest
+
+
+def _put_moves(
+    out: np.ndarray, books: np.ndarray, ns: np.ndarray, micro: np.ndarray, intervals: np.ndarray,
+    horizon_ns: int, notional: float, smooth_rows: int, smooth_alpha: float,
+) -> None:  # fmt: skip
+    bid, ask = (np.ascontiguousarray(books[name][:, 0]) for name in ("bid_px", "ask_px"))
+    mid = (bid + ask) / 2.0
+    buy, sell = (sweep_cost_bps(books[f"{side}_px"], books[f"{side}_sz"], mid, notional) for side in ("ask", "bid"))
+    bids, asks = (books[name][:, :5].sum(axis=1) for name in ("bid_sz", "ask_sz"))
+    with np.errstate(invalid="ignore"):
+        imbalance = (bids - asks) / (bids + asks)
+    costly = microstructure(ns, micro, bid, ask, buy, sell, imbalance, horizon_ns)
+    out["microstructure"], out["microstructure_weight"] = costly.label, costly.weight
+    smooth = smoothed_direction(ns, mid, smooth_rows, smooth_alpha)
+    doubt = doubt_over(smooth.start_ns, smooth.end_ns, intervals)
+    out["smoothed_direction"], out["smoothed_bps"], out["smoothed_end_ns"] = smooth.label, smooth.move_bps, smooth.end_ns
+    out["smoothed_doubt"] = np.where((doubt == OK) & np.isnan(smooth.move_bps), START, doubt)
 
 
 label_partition = task(label, name="label", task_run_name="label {venue} {symbol} {day}")

@@ -112,3 +112,32 @@ def trades(exchange_ns, probability, low, high, horizon_ns, latency_ns=0):
         found.append((entry, leave, side))
         free_ns = t + latency_ns + horizon_ns
     return found
+
+
+def microstructure(exchange_ns, price, bid, ask, buy_bps, sell_bps, imbalance, horizon_ns):
+    """Look up the later row of every row; lists of label, weight and move."""
+    labels, weights, moves = [], [], []
+    for i, t in enumerate(exchange_ns):
+        last = max(j for j in range(len(price)) if exchange_ns[j] <= t + horizon_ns)
+        mid = (bid[i] + ask[i]) / 2
+        move = 1e4 * (price[last] - price[i]) / mid if t + horizon_ns <= exchange_ns[-1] else math.nan
+        if math.isnan(move) or math.isnan(imbalance[i]):
+            labels, weights, moves = [*labels, 0], [*weights, math.nan], [*moves, math.nan]
+            continue
+        side = 1 if move > 0 else -1
+        cost = 1e4 * (ask[i] - mid) / mid + (buy_bps if side > 0 else sell_bps)[i]
+        label = side if abs(move) > cost else 0
+        agrees = label != 0 and np.sign(imbalance[i]) == label
+        labels.append(label)
+        weights.append(abs(imbalance[i]) if agrees else 1 - abs(imbalance[i]))
+        moves.append(move)
+    return labels, weights, moves
+
+
+def smoothed(exchange_ns, mid, k):
+    moves, ends = [], []
+    for i in range(len(mid)):
+        ahead = mid[i + 1 : i + 1 + k]
+        moves.append(np.mean(ahead) / mid[i] - 1 if len(ahead) == k else math.nan)
+        ends.append(int(exchange_ns[min(i + k, len(mid) - 1)]))
+    return moves, ends

@@ -185,7 +185,7 @@ class Log:
             sync_folder(self.folder)
             sync_folder(self.folder.parent)
         known = {column.name for column in table.schema().fields}
-        missing = [Field.from_arrow(pa.field(name, pa.float64())) for name in extra if name not in known]
+        missing = [Field.from_arrow(field) for field in arrow_schema(self.table, extra) if field.name not in known]
         if missing:
             table.alter.add_columns(missing)
         return table

@@ -143,6 +143,16 @@ TABLES = {
                 Column("barrier_label", "i8", "", "triple barrier: -1 short pays, 1 long pays, 0 neither"),
                 Column("barrier_ret_bps", "f8", "bps", "what the barrier trade earned after spread and fees"),
                 Column("barrier_end_ns", "i8", "ns", "when the first barrier was touched"),
+                Column(
+                    "microstructure", "i8", "", "-1, 0, 1: the microprice over the horizon, past half the spread and the sweep of an order"
+                ),
+                Column(
+                    "microstructure_weight", "f8", "", "size of imbalance_5 where its sign is the label's, else 1 minus it; NaN unknown"
+                ),
+                Column("smoothed_direction", "i8", "", "-1, 0, 1: smoothed_bps against the threshold"),
+                Column("smoothed_bps", "f8", "bps", "mean of the next mids against the mid; NaN unknown"),
+                Column("smoothed_end_ns", "i8", "ns", "when the last of these mids was"),
+                Column("smoothed_doubt", "i8", "", "as doubt, of the span to smoothed_end_ns"),
                 _DOUBT,
             ),
         ),
