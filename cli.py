@@ -311,8 +311,9 @@ def refresh(
     lake: LakeRoot = None,
     quiet: Quiet = False,
     check: Annotated[bool, typer.Option(help="hold the recorded rows against their rules first")] = True,
+    workers: Annotated[int | None, typer.Option(help="streams worked on at the same time; else TIDEBOOK_REFRESH_WORKERS")] = None,
 ) -> None:
-    """Bring features and labels up to date with what was recorded; partitions that did not change are skipped."""
+    """Bring features, bars, signals and labels up to date with what was recorded; partitions that did not change are skipped."""
     from serving.steps import refresh as bring_up_to_date
     from tasks.validate import validate
     from warehouse.errors import InvalidRowsError
@@ -329,12 +330,13 @@ def refresh(
             except InvalidRowsError as error:
                 quarantined.append(error)
         with bar("refresh", len(partitions), quiet, in_bytes=False) as advance:
-            done = bring_up_to_date(store, machine, advance)
-    table = Table("venue", "symbol", "day", "features", "labels", "doubtful labels", "was up to date")
+            done = bring_up_to_date(store, machine, advance, workers)
+    table = Table("venue", "symbol", "day", "features", "bars", "signals", "labels", "doubtful labels", "was up to date")
     for row in done:
         features, labels = row["features"], row["labels"]
         skipped = bool(features.get("skipped") and labels.get("skipped"))
-        counts = (features["rows"], labels["rows"], labels.get("doubtful", 0))
+        made = (features["rows"], features.get("bar_rows", 0), features.get("signal_rows", 0))
+        counts = (*made, labels["rows"], labels.get("doubtful", 0))
         table.add_row(row["venue"], row["symbol"], row["day"], *(f"{n:,}" for n in counts), "yes" if skipped else "no")
     console.print(table)
     for error in quarantined:

@@ -18,7 +18,11 @@ HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE.parent)]
 
 from flows.settings import Settings  # noqa: E402
-from tasks.features.catalogue import FEATURES, SETS, VERSION  # noqa: E402
+from tasks.detectors.state import VALUES  # noqa: E402
+from tasks.features.bar_catalogue import BAR_FEATURES, BAR_VERSION, SPANS_S  # noqa: E402
+from tasks.features.catalogue import FEATURES, SETS, VERSION, Feature  # noqa: E402
+from tasks.features.cross_catalogue import CROSS_FEATURES  # noqa: E402
+from tasks.features.sets import FEATURE_SETS  # noqa: E402
 from warehouse.schema import LEVELS, PARTITION, STATES, TABLES, Column  # noqa: E402
 
 _BLOCK = re.compile(r"(<!-- begin (\S+) -->\n).*?(<!-- end -->)", re.DOTALL)
@@ -60,6 +64,40 @@ def features() -> str:
     if missing:
         raise ValueError(f"families {sorted(missing)} have no title here")
     return text
+
+
+_VALUES = {
+    "cusum": ("sigma", "the CUSUM sum that is furthest from 0, its sign the direction"),
+    "burst": ("sigma", "highest z-score of volume or realised volatility over any window"),
+    "bocpd_change_prob": ("[0, 1]", "probability that the 1 s returns changed within the last five seconds"),
+    "bocpd_run_length": ("s", "posterior mean of the time since the last change"),
+    "spectral_residual": ("ratio", "salience of the last second's volatility"),
+    "confirmed": ("0 or 1", "whether enough of the last seconds were salient, with volume"),
+    "score": ("", "weighted sum of the detectors' values, each over its own threshold"),
+    "threshold": ("", "what the score has to pass: a high quantile of its past, never below a floor"),
+}
+
+
+def _made_of(features: Iterable[Feature], unit: str, sets: dict[str, tuple[str, ...]]) -> str:
+    rows = [
+        (
+            f"`{f.name}`", f.unit, f"{f.warmup_s:g} {unit}" if f.warmup_s else "", f.meaning, f.source,
+            ", ".join(f"`{name}`" for name, names in sets.items() if f.name in names),
+        )
+        for f in features
+    ]  # fmt: skip
+    return table(("feature", "unit", "warm-up", "meaning", "source", "sets"), rows)
+
+
+def others() -> str:
+    """Return the glossary of what is made of bars, over venues and by detectors."""
+    spans = ", ".join(f"{span} s" for span in SPANS_S)
+    sets = {where: {name: names for name, (place, names) in FEATURE_SETS.items() if place == where} for where in ("bars", "consolidated")}
+    text = f"### Bars\n\nVersion `{BAR_VERSION}`, columns of the table `bars`, the same on bars of {spans}.\n\n"
+    text += _made_of(BAR_FEATURES, "bars", sets["bars"])
+    text += "\n### Across venues\n\nColumns of the table `consolidated`.\n\n" + _made_of(CROSS_FEATURES, "s", sets["consolidated"])
+    rows = [(f"`{name}`", *_VALUES[name]) for name in VALUES.names or ()]
+    return text + "\n### Detectors\n\nWhat stands behind each row of `signals`.\n\n" + table(("value", "unit", "meaning"), rows)
 
 
 def _columns(columns: Iterable[Column]) -> list[tuple[str, ...]]:
@@ -117,7 +155,7 @@ def deployments() -> str:
     return table(("deployment", "entrypoint", "when", "what it does"), rows)
 
 
-BLOCKS: dict[str, Callable[[], str]] = {f.__name__: f for f in (features, tables, states, settings, deployments)}
+BLOCKS: dict[str, Callable[[], str]] = {f.__name__: f for f in (features, others, tables, states, settings, deployments)}
 
 
 def generated(text: str) -> str:

@@ -1,52 +1,65 @@
 """Every quarter of an hour and after seals: validated partitions, features, labels."""
 
-from prefect import flow
+from typing import Any
+
+from prefect import flow, task
 from prefect.client.schemas.objects import State
 from prefect.states import Completed, Failed
+from prefect.task_runners import ProcessPoolTaskRunner, ThreadPoolTaskRunner
 
 from flows.settings import Settings
 from tasks import monitor, notify
-from tasks.featurize import featurize_partition
+from tasks.featurize import featurize_partition, waves
 from tasks.label import label_partition
 from tasks.validate import validate_partition
 from warehouse.lake import Lake
 
 
-@flow
-def refresh(venue: str | None = None, symbols: list[str] | None = None, days: int = 2) -> State:
-    """Bring features and labels up to date with the books and trades that were recorded.
+def runner(settings: Settings) -> Any:
+    """Return what runs the streams of a refresh side by side."""
+    return (ProcessPoolTaskRunner if settings.refresh_by == "processes" else ThreadPoolTaskRunner)(max_workers=settings.refresh_workers)
 
-    Partitions that are up to date cost a look; one that fails leaves the others alone.
+
+@flow(task_runner=runner(Settings()))
+def refresh(venue: str | None = None, symbols: list[str] | None = None, days: int = 2) -> State:
+    """Bring features, bars, signals and labels up to date with the books and trades that were recorded.
+
+    Partitions that are up to date cost a look; one that fails leaves the others alone.  Streams
+    are worked on side by side, the reference assets' before the others.
 
     Parameters
     ----------
     venue, symbols : optional
         All that the lake holds if not given.
     days : int
-        How many of each stream's newest days; the others have long been finished.
+        How many of each stream's newest days, and all that other code made.
     """
     settings = Settings()
     lake = Lake(settings.lake)
-    done, wrong = [], 0
-    for partition in _newest(lake, venue, symbols, days):
-        checked = validate_partition(lake, *partition, return_state=True)
-        if checked.is_failed():
-            wrong += 1
-            notify.partition_quarantined(*partition, str(checked.message))
-            done.append({"partition": " ".join(partition), "found": checked.message})
-            continue
-        features = featurize_partition(lake, *partition)
-        labels = label_partition(lake, *partition, horizon_s=settings.horizon_s, fee_bps=settings.taker_fee_bps)
-        done.append({"partition": " ".join(partition), "features": features["rows"], "labels": labels["rows"], "found": "ok"})
+    done: list[dict[str, Any]] = []
+    for streams in waves(lake, settings.reference, venue, symbols, days):
+        asked = [refresh_stream.submit(settings, *stream, held) for stream, held in streams.items()]
+        for found in asked:
+            done += found.result()
+    wrong = sum(row["found"] != "ok" for row in done)
     monitor.table("refresh", done, "rows by partition")
     monitor.flush()
     summary = f"{len(done)} partitions, {wrong} of them invalid"
     return Failed(message=summary) if wrong else Completed(message=summary)
 
 
-def _newest(lake: Lake, venue: str | None, symbols: list[str] | None, days: int) -> list[tuple[str, str, str]]:
-    wanted: dict[tuple[str, str], list[str]] = {}
-    for found, symbol, day in lake.partitions("l2_snapshots"):
-        if venue in (None, found) and (symbols is None or symbol in symbols):
-            wanted.setdefault((found, symbol), []).append(day)
-    return [(*stream, day) for stream, held in wanted.items() for day in sorted(held)[-days:]]
+@task(name="refresh", task_run_name="refresh {venue} {symbol}")
+def refresh_stream(settings: Settings, venue: str, symbol: str, days: list[str]) -> list[dict[str, Any]]:
+    """Bring days of one stream up to date, the oldest first; return a row for each."""
+    lake, done = Lake(settings.lake), []
+    for partition in ((venue, symbol, day) for day in days):
+        checked = validate_partition(lake, *partition, return_state=True)
+        if checked.is_failed():
+            notify.partition_quarantined(*partition, str(checked.message))
+            done.append({"partition": " ".join(partition), "found": checked.message})
+            continue
+        features = featurize_partition(lake, *partition, reference=settings.reference)
+        labels = label_partition(lake, *partition, horizon_s=settings.horizon_s, fee_bps=settings.taker_fee_bps)
+        rows = {"features": features["rows"], "bars": features.get("bar_rows", 0), "labels": labels["rows"]}
+        done.append({"partition": " ".join(partition), **rows, "found": "ok"})
+    return done

@@ -6,7 +6,7 @@ decides (a venue, a span, a number of seconds) is a parameter of its flow, not a
 
 import os
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
@@ -59,6 +59,9 @@ class Settings(BaseSettings):
     seed: int = Field(default=7, description="the same data, code and seed give the same model")
 
     seal_s: float = Field(default=30.0, gt=0, description="the write-ahead log becomes Parquet this often, seconds")
+    refresh_workers: int = Field(default=2, gt=0, description="streams that a refresh works on at the same time")
+    refresh_by: Literal["threads", "processes"] = Field(default="threads", description="what they are: threads, or processes")
+    reference: str = Field(default="BTC", description="base asset that bars of the others at its venue are held against; empty for none")
     refresh_s: float = Field(default=300.0, gt=0, description="a growing partition asks for a refresh this often, seconds")
     witness_s: float = Field(default=300.0, ge=0, description="each book is held against the venue's own this often, seconds; 0 for never")
     lake_keep_days: Annotated[dict[str, int], NoDecode] = Field(

@@ -1,12 +1,13 @@
 """The batch steps as one person runs them by hand: the same verbs that the flows schedule."""
 
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor, as_completed
 from pathlib import Path
 from typing import Any
 
 from flows.learning import choices_of, costs_of, registry_of
 from flows.settings import Settings
-from tasks.featurize import featurize
+from tasks.featurize import featurize, waves
 from tasks.label import label
 from tasks.report import report_version
 from warehouse.lake import Lake
@@ -15,16 +16,30 @@ Advance = Callable[..., None]
 __all__ = ["choices_of", "costs_of", "draw", "refresh", "registry_of"]
 
 
-def refresh(lake: Lake, settings: Settings, advance: Advance = lambda *_: None) -> list[dict[str, Any]]:
-    """Bring features and labels of every recorded partition up to date."""
-    done = []
-    partitions = lake.partitions("l2_snapshots")
-    for venue, symbol, day in partitions:
-        advance(0, f"features and labels of {venue} {symbol} {day}")
-        features = featurize(lake, venue, symbol, day)
+def refresh(lake: Lake, settings: Settings, advance: Advance = lambda *_: None, workers: int | None = None) -> list[dict[str, Any]]:
+    """Bring features, bars, signals and labels of every recorded partition up to date, several streams side by side."""
+    done: list[dict[str, Any]] = []
+    Pool = ProcessPoolExecutor if settings.refresh_by == "processes" else ThreadPoolExecutor
+    for streams in waves(lake, settings.reference):
+        with Pool(workers or settings.refresh_workers) as pool:
+            try:
+                asked = [pool.submit(refresh_stream, settings, *stream, days) for stream, days in streams.items()]
+                for found in as_completed(asked):
+                    done += found.result()
+                    advance(len(found.result()), "features, bars and labels of {venue} {symbol}".format(**found.result()[-1]))
+            except BaseException:
+                pool.shutdown(cancel_futures=True)
+                raise
+    return sorted(done, key=lambda row: (row["venue"], row["symbol"], row["day"]))
+
+
+def refresh_stream(settings: Settings, venue: str, symbol: str, days: list[str]) -> list[dict[str, Any]]:
+    """Bring days of one stream up to date, the oldest first; return a row for each."""
+    lake, done = Lake(settings.lake), []
+    for day in days:
+        features = featurize(lake, venue, symbol, day, settings.reference)
         labels = label(lake, venue, symbol, day, horizon_s=settings.horizon_s, fee_bps=settings.taker_fee_bps)
         done.append({"venue": venue, "symbol": symbol, "day": day, "features": features, "labels": labels})
-        advance(1)
     return done
 
 

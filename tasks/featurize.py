@@ -159,10 +159,15 @@ def _bars(folds: _Folds, start: int, end: int, following: np.ndarray, lake: Lake
 
 
 def _is_live(lake: Lake, venue: str, symbol: str, day: str) -> bool:
-    # Signals that were written as they happened stay what they were.
+    # Signals that were written as they happened stay what they were, and so do the numbers that a
+    # running scorer counts on: from the day of its first session on, signals are the scorer's.
+    start, end = _bounds(day)
+    since = lake.written_since("signals", venue, symbol)
+    if since is not None and since < end:
+        return True
     if lake.manifest("signals", venue, symbol, day) is not None:
         return False
-    return bool(lake.read("signals", venue, symbol, *_bounds(day), columns=["seq"]).num_rows)
+    return bool(lake.read("signals", venue, symbol, start, end, columns=["seq"]).num_rows)
 
 
 def _closes(lake: Lake, venue: str, symbol: str, start: int, end: int) -> np.ndarray:
@@ -208,3 +213,31 @@ def feature_matrix(
 
 
 featurize_partition = task(featurize, name="featurize", task_run_name="featurize {venue} {symbol} {day}")
+
+
+def waves(
+    lake: Lake, reference: str, venue: str | None = None, symbols: list[str] | None = None, days: int | None = None
+) -> list[dict[tuple[str, str], list[str]]]:
+    """Return what to refresh: (venue, symbol) to days, ascending; first the reference assets' streams, then the others.
+
+    Parameters
+    ----------
+    venue, symbols : optional
+        All that the lake holds if not given.
+    days : int, optional
+        How many of each stream's newest days; older ones only if other code made them.  All if not given.
+    """
+    held: dict[tuple[str, str], list[str]] = {}
+    for found, symbol, day in lake.partitions("l2_snapshots"):
+        if venue in (None, found) and (symbols is None or symbol in symbols):
+            held.setdefault((found, symbol), []).append(day)
+    out: list[dict[tuple[str, str], list[str]]] = [{}, {}]
+    for stream, all_days in held.items():
+        new = all_days if days is None else all_days[max(0, len(all_days) - days) :]
+        out[bool(reference_of(stream[1], reference))][stream] = [day for day in all_days if day in new or _is_outdated(lake, *stream, day)]
+    return [wave for wave in out if wave]
+
+
+def _is_outdated(lake: Lake, venue: str, symbol: str, day: str) -> bool:
+    known = lake.manifest("features", venue, symbol, day)
+    return known is None or any(known.get(key) != value for key, value in VERSIONS.items())

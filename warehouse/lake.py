@@ -214,6 +214,12 @@ class Lake:
         path = self._layout.sessions(venue, symbol)
         return [entry["session_id"] for entry in json.loads(path.read_text())] if path.is_file() else []
 
+    def written_since(self, table: str, venue: str, symbol: str) -> int | None:
+        """Return how far the stream was, on the exchange clock, when a session first wrote this table; None if none did."""
+        path = self._layout.sessions(venue, symbol)
+        entries = json.loads(path.read_text()) if path.is_file() else []
+        return min((int(entry["since_ns"]) for entry in entries if table in entry["base"]), default=None)
+
     def save_state(self, key: str, content: bytes) -> None:
         """Remember what a fold knows, under a key like `features-3/binance_spot/BTC-USDT/2026-01-01`."""
         self._layout.save(self._layout.state(key), content)

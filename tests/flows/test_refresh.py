@@ -1,0 +1,65 @@
+import pytest
+
+from flows.refresh import runner
+from flows.settings import Settings
+from serving.steps import refresh
+from tasks import featurize as featurizing
+from tasks.featurize import waves
+from tests.streams import KINDS, market
+from warehouse.lake import Lake
+
+VENUE, SYMBOLS = "binance_usdm", ("ETH-USDT-PERP", "BTC-USDT-PERP", "SOL-USDT-PERP")
+DAY = "2024-08-09"
+
+
+@pytest.fixture
+def lake(tmp_path):
+    lake = Lake(tmp_path / "lake")
+    with lake.writer() as writer:
+        for seed, symbol in enumerate(SYMBOLS):
+            session = writer.session(VENUE, symbol, "one", KINDS)
+            for table, rows in zip(KINDS, market(seed, 600, start_ns=1_723_200_000_000_000_000), strict=True):
+                rows["seq"] = range(rows.size)
+                session.append(table, rows)
+        writer.commit()
+    return lake
+
+
+def content(lake):
+    return {
+        (table, symbol): lake.manifest(table, VENUE, symbol, DAY)
+        for table in ("features", "bars", "signals", "labels")
+        for symbol in SYMBOLS
+    }
+
+
+def test_reference_streams_come_first(lake):
+    first, second = waves(lake, "BTC")
+    assert list(first) == [(VENUE, "BTC-USDT-PERP")]
+    assert {symbol for _, symbol in second} == {"ETH-USDT-PERP", "SOL-USDT-PERP"}
+    assert [len(wave) for wave in waves(lake, "")] == [3]
+    assert waves(lake, "BTC", "kraken") == []
+
+
+def test_days_of_other_code_are_made_anew_however_old(lake, monkeypatch):
+    refresh(lake, Settings(lake=lake.root))
+    assert [list(wave.values()) for wave in waves(lake, "BTC", days=0)] == [[[]], [[], []]]
+    monkeypatch.setitem(featurizing.VERSIONS, "bars", "another")
+    assert [list(wave.values()) for wave in waves(lake, "BTC", days=0)] == [[[DAY]], [[DAY], [DAY]]]
+
+
+@pytest.mark.parametrize("by", ["threads", pytest.param("processes", marks=pytest.mark.slow)])
+def test_any_number_of_workers_makes_the_same(by, lake, tmp_path):
+    settings = Settings(lake=lake.root, refresh_by=by)
+    done = refresh(lake, settings, workers=3)
+    assert [row["symbol"] for row in done] == sorted(SYMBOLS)
+    made = content(lake)
+    assert all(manifest is not None and not manifest["skipped"] for manifest in made.values())
+    again = refresh(lake, settings, workers=1)
+    assert all(row["features"]["skipped"] and row["labels"]["skipped"] for row in again)
+    assert content(lake) == made
+
+
+def test_a_setting_says_what_works_side_by_side():
+    assert type(runner(Settings(refresh_by="processes"))).__name__ == "ProcessPoolTaskRunner"
+    assert type(runner(Settings())).__name__ == "ThreadPoolTaskRunner"
