@@ -3,6 +3,7 @@
 ModelError
 ├── ShapeError             arrays that should agree in shape or order do not
 ├── TooLittleDataError     fewer rows than the work needs
+├── InSampleError          scores are of rows that their model was trained on
 ├── UnsupportedModelError  the booster uses something the scorer does not walk
 ├── FeatureMismatchError   a model was trained on other features than it is offered
 ├── CostsMissingError      a Sharpe ratio was asked for without a cost
@@ -29,6 +30,14 @@ class TooLittleDataError(ModelError):
     def __init__(self, what: str, required: int, received: int) -> None:
         self.what, self.required, self.received = what, required, received
         super().__init__(f"{what} needs at least {required} rows, received {received}")
+
+
+class InSampleError(ModelError):
+    """Scores are of rows that their model was trained on, or of no fold that is known."""
+
+    def __init__(self, fold: int, rows: int) -> None:
+        self.fold, self.rows = fold, rows
+        super().__init__(f"{rows} scores of fold {fold} are not out of sample: give those of rows that the fold tested")
 
 
 class UnsupportedModelError(ModelError):
