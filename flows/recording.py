@@ -85,7 +85,7 @@ def _source(settings: Settings, job: str, recorder: Recorder, raw: list[str], wh
         restore(recorder.streams[symbol].adapter, state)
 
     if job == "live":
-        return broadcast.frames(url, recorder.venue, raw, stop, begin, PUBLISHED_S)
+        return broadcast.frames(url, recorder.venue, raw, stop, begin, PUBLISHED_S, recorder.wanting)
     return _publishing(broadcast.Broadcast(url), recorder, frames_of(recorder, raw, where, rest, stop))
 
 

@@ -166,6 +166,7 @@ async def frames(
     stop: asyncio.Event,
     begin: Callable[[str, bytes], None],
     patience_s: float = 0.0,
+    wanting: Callable[[], Sequence[str]] = tuple,
 ) -> AsyncIterator[tuple[str, int, bytes]]:
     """Yield what `tasks.stream.stream` would, out of `tidebook:raw`, until `stop` is set.
 
@@ -178,6 +179,8 @@ async def frames(
         Given a raw symbol and a state: the adapter is to go on from there.
     patience_s : float
         For streams of which nothing was published yet: who publishes may start at the same time.
+    wanting : callable
+        Returns the raw symbols whose book is lost: each begins anew from the next state that is kept.
 
     Raises
     ------
@@ -192,6 +195,11 @@ async def frames(
         last, begun = await _begin(client, venue, raw_symbols, begin)
         while not stop.is_set():
             try:
+                for symbol in wanting():
+                    kept = await client.hgetall(f"{STATE}:{venue}:{symbol}")
+                    if kept and _id(kept[b"entry"]) > max(begun[symbol], _id(last)):
+                        begin(symbol, zlib.decompress(kept[b"state"]))
+                        begun[symbol] = _id(kept[b"entry"])
                 told = await client.xread({RAW: last}, count=_BATCH, block=200)
                 entries = told[0][1] if told else []
                 if entries and await _was_trimmed(client, last):
