@@ -1,11 +1,16 @@
 import math
+import re
+from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 
+from tasks.features.bar_catalogue import BAR_FEATURES, BAR_NAMES
 from tasks.features.catalogue import FEATURES, NAMES, SETS, VERSION, columns
+from tasks.features.cross_catalogue import CROSS_FEATURES, CROSS_NAMES
 from tasks.features.fold import Features
+from tasks.features.sets import FEATURE_SETS
 from tests.streams import SECOND, START_NS, books_at, good, in_order, market, streams, trades_at
 from warehouse.schema import OK
 
@@ -30,6 +35,32 @@ def test_sets_hold_known_names_once_and_no_price_levels_for_models():
         assert len(set(names)) == len(names)
         assert [NAMES[i] for i in columns(names)] == list(names)
     assert not {"mid", "weighted_mid", "microprice"} & set(SETS["l2_core"])
+
+
+def _missing(name, glossary, oracles):
+    """Return what a feature still lacks, in words."""
+    told = {"a line in docs/glossary.md (python docs/generate.py)": f"| `{name}` |" in glossary}
+    stem = re.sub(r"(_\d+)+$", "", name)
+    told["an oracle in tests/naive_*.py or tests/tasks/features"] = stem in oracles
+    return [what for what, is_there in told.items() if not is_there]
+
+
+def test_every_feature_has_its_line_and_its_oracle():
+    root = Path(__file__).resolve().parents[3]
+    glossary = (root / "docs" / "glossary.md").read_text(encoding="utf-8")
+    files = [*root.glob("tests/naive*.py"), *(root / "tests" / "tasks" / "features").glob("test_*.py")]
+    oracles = "".join(path.read_text(encoding="utf-8") for path in files)
+    declared = (*FEATURES, *BAR_FEATURES, *CROSS_FEATURES)
+    assert {f.name: lacks for f in declared if (lacks := _missing(f.name, glossary, oracles))} == {}
+    assert len(_missing("no_such_feature_of_ours"[::-1], glossary, oracles)) == 2
+
+
+def test_sets_name_columns_of_their_tables():
+    known = {"features": NAMES, "bars": BAR_NAMES, "consolidated": CROSS_NAMES}
+    sizes = {name: len(names) for name, (_, names) in FEATURE_SETS.items()}
+    assert (sizes["bars_41"], sizes["cross_venue_15"], sizes["cross_venue_10"]) == (41, 15, 10)
+    for table, names in FEATURE_SETS.values():
+        assert set(names) <= set(known[table])
 
 
 def test_unknown_names_are_told():

@@ -121,6 +121,9 @@ def test_movement_is_that_of_the_definitions_and_the_leader_leads():
         for v in (0, 1)
     ]
     assert told["cross_venue_vol_ratio"] == pytest.approx(max(vols) / min(vols), rel=1e-9)
+    assert told["vol_dispersion"] == pytest.approx(np.std(vols) / np.mean(vols), rel=1e-6)
+    past = rows[(rows["exchange_ns"] > t - 60 * 10**9) & (rows["exchange_ns"] <= t)]["values"][:, CROSS_NAMES.index("price_divergence")]
+    assert told["volatility_spread"] == pytest.approx(past.std(), rel=1e-9)
     minute = rows[rows["exchange_ns"] == t - 60 * 10**9][0]
     assert told["price_momentum_1m"] == pytest.approx(told["avg_price"] / fold.values(minute.reshape(1))["avg_price"] - 1, rel=1e-9)
 
