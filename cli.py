@@ -429,19 +429,24 @@ def score(lake: LakeRoot = None, quiet: Quiet = False) -> None:
 
 @app.command()
 def report(
+    what: Annotated[str, typer.Argument(help="champion, or features: one day of a stream as a picture")] = "champion",
     lake: LakeRoot = None,
     venue: Venue = "binance_usdm",
     symbol: Symbol = "BTC-USDT-PERP",
-    out: Annotated[Path | None, typer.Option(help="where the page goes; else report.html in the lake")] = None,
+    day: Annotated[str, typer.Option(help="of the features, YYYY-MM-DD; else the newest")] = "",
+    out: Annotated[Path | None, typer.Option(help="where the page goes; else report.html, or features-*.png, in the lake")] = None,
     quiet: Quiet = False,
 ) -> None:
-    """Draw one page: verdict, book heat map, importances, ROC, calibration, equity after costs, latency."""
-    from serving.steps import draw
+    """Draw one page: verdict, book heat map, importances, ROC, calibration, equity after costs, latency; or a day's features."""
+    from serving.steps import draw, draw_day
     from warehouse.lake import Lake
 
+    if what not in ("champion", "features"):
+        raise typer.BadParameter(f"what to draw is champion or features, received {what!r}")
     machine = settings(lake)
     with known_errors(), bar("report", None, quiet, in_bytes=False):
-        page = draw(Lake(machine.lake), machine, venue, symbol, out)
+        store = Lake(machine.lake)
+        page = draw(store, machine, venue, symbol, out) if what == "champion" else draw_day(store, venue, symbol, day, out)
     print(page)
 
 

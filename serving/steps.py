@@ -5,15 +5,21 @@ from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor, as_compl
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from flows.learning import choices_of, costs_of, registry_of
 from flows.settings import Settings
-from tasks.featurize import featurize, waves
+from models.day import day_picture
+from tasks.detectors.fold import Detectors
+from tasks.features.catalogue import NAMES
+from tasks.featurize import feature_matrix, featurize, waves
 from tasks.label import label
 from tasks.report import report_version
+from warehouse.errors import UnknownStreamError
 from warehouse.lake import Lake
 
 Advance = Callable[..., None]
-__all__ = ["choices_of", "costs_of", "draw", "refresh", "registry_of"]
+__all__ = ["choices_of", "costs_of", "draw", "draw_day", "refresh", "registry_of"]
 
 
 def refresh(lake: Lake, settings: Settings, advance: Advance = lambda *_: None, workers: int | None = None) -> list[dict[str, Any]]:
@@ -46,3 +52,26 @@ def refresh_stream(settings: Settings, venue: str, symbol: str, days: list[str])
 def draw(lake: Lake, settings: Settings, venue: str, symbol: str, out: Path | None = None) -> Path:
     """Draw the page of a stream's champion, else of its newest version, and return its path."""
     return report_version(lake, registry_of(settings), venue, symbol, out or settings.lake / "report.html", costs=costs_of(settings))
+
+
+def draw_day(lake: Lake, venue: str, symbol: str, day: str = "", out: Path | None = None) -> Path:
+    """Draw a day of a stream, the newest if none is named: price with its signals, features below; return the path.
+
+    Raises
+    ------
+    UnknownStreamError
+        No features of that day: run `tidebook refresh`.
+    """
+    days = [found for *stream, found in lake.partitions("features") if stream == [venue, symbol] and day in ("", found)]
+    if not days:
+        raise UnknownStreamError(venue, symbol, f"it has no features{' of ' + day if day else ''}; `tidebook refresh` makes them")
+    start = int(np.datetime64(days[-1], "ns").astype(np.int64))
+    span = (start, start + 86_400_000_000_000)
+    meta, matrix = feature_matrix(lake, venue, symbol, *span)
+    signals = lake.rows("signals", venue, symbol, *span)
+    _, values = Detectors().trace(meta, matrix)
+    figure = day_picture(meta["exchange_ns"], dict(zip(NAMES, matrix.T, strict=True)), values["bocpd_change_prob"], signals)
+    figure.suptitle(f"{venue} {symbol} {days[-1]}")
+    path = out or lake.root / f"features-{venue}-{symbol}-{days[-1]}.png"
+    figure.savefig(path, dpi=110)
+    return path

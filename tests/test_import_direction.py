@@ -38,6 +38,7 @@ MAY_IMPORT = {
     "warehouse/expectations.py": {"warehouse", "great_expectations", "duckdb"},
     "models": {"models", "warehouse.schema", "numba", "sklearn", "scipy"},
     "models/plots.py": {"models", "matplotlib"},
+    "models/day.py": {"models", "warehouse.schema", "matplotlib"},
     "models/heatmap.py": {"models", "warehouse.schema", "matplotlib"},
     "models/booster.py": {"models", "lightgbm"},
     "models/garch.py": {"models", "arch"},
