@@ -1,12 +1,13 @@
 """Frames into the lake: the one path that live sockets, replays and the simulator share.
 
-    frame -> adapter -> book row -> [features -> score] -> write-ahead, once a second -> sealed
+    frame -> adapter -> book row -> [features -> signals, score] -> write-ahead, once a second -> sealed
 
 A row is acknowledged when `commit` has returned: from then on no kill loses it.  A full disk
 stops the acknowledging, not the stream: rows wait in memory and go with a later commit.
 """
 
 import asyncio
+import threading
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import suppress
@@ -16,10 +17,12 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from tasks.detectors.fold import Detectors
 from tasks.features.fold import Features
 from tasks.feed.latency import add_book, add_trade
 from tasks.feed.terms import Note
 from tasks.feed.watch import TOLD, Watch
+from tasks.named import Unnamed
 from tasks.venues import directory
 from tasks.venues.errors import NoSnapshotError
 from tasks.venues.events import BOOK, CHANGE, QUOTE, TRADE, UNREADABLE
@@ -32,12 +35,14 @@ from warehouse.raw import RawWriter
 from warehouse.schema import row_dtype
 
 COMMIT_S, SEAL_S = 0.5, 30.0
+FULL_S = 0.2  # until a commit is tried again while reading waits for it
+END_S = 1.0  # for frames to end in order once told
 RECORDED = ("l2_snapshots", "trades", "coverage_changes", "unreadable")
 PENDING = 200_000  # rows that may wait for a commit before reading stops: back-pressure, not loss
 PREDICTION = row_dtype("predictions")
 Frames = AsyncIterator[tuple[str, int, bytes]]
 Event = tuple[int, np.ndarray]
-Warm = Callable[[str, Features, list[Event]], tuple[int, int] | None]
+Warm = Callable[[str, Features, Detectors, list[Event]], bool]
 
 
 class Model(Protocol):
@@ -72,11 +77,11 @@ class Recorder:
         Returns the champion to score with, or None; asked for every book, so that it may change.
     tables : sequence of str
         What this process writes.  A scorer that runs beside a recorder of the same stream
-        writes predictions only.
+        writes predictions and signals only.
     warm : callable, optional
-        Given a symbol, its features and the events since the first book, brings the features
-        to where they would be had they run on, and returns what to add to `seq` and
-        `event_seq`; None while it cannot.
+        Given a symbol, its features, its detectors and the events since the first book, brings
+        both to where they would be had they run on, and leaves the events that follow; False
+        while it cannot.
     keep_raw : bool
         Keep the frames themselves as well, so that today can be replayed tomorrow.
     clock : callable, optional
@@ -99,12 +104,13 @@ class Recorder:
         self.writer = lake.writer()
         self.totals = Totals()
         self._model, self._keep_raw, self._clock = model, keep_raw, clock
-        self._tables = tuple(tables) if model is None else (*tables, "predictions")
+        self._tables = tuple(tables) if model is None else (*tables, "predictions", "signals")
         self._tables += TOLD if watch is not None else ()
         self._records, self._warm, self.watch = "l2_snapshots" in tables, warm, watch
         self.instruments: Mapping[str, Instrument] = {}
         self.streams: dict[str, _Stream] = {}
         self._pending = 0
+        self._naming = threading.Lock()
 
     def stream(self, raw_symbol: str) -> "_Stream":
         """Return the state of one symbol, opened on first use."""
@@ -121,7 +127,10 @@ class Recorder:
         adapter = directory.adapter(self.venue, raw_symbol, base, session.since_ns, instrument=told)
         raw = RawWriter(self.lake.root, self.venue, symbol, partial(saved, adapter), self.session_id) if self._keep_raw else None
         pending: list[Event] | None = [] if self._warm is not None else None
-        made = _Stream(adapter, Features(), raw, session.append, int(session.base.get("predictions", 0)), pending)
+        detectors = Detectors(first_seq=int(session.base.get("signals", 0)))
+        made = _Stream(adapter, Features(), detectors, raw, session.append, int(session.base.get("predictions", 0)), pending)
+        if self._model is not None and not self._records:
+            made.unnamed = Unnamed(self.lake, self.venue, symbol, session.append)
         if self.watch is not None:
             watched = self.watch.open(raw_symbol, adapter, session.append, session.base)
             made.late, made.book_words, made.trade_words = watched.late, adapter.row.view(np.int64), adapter.trade.view(np.int64)
@@ -190,6 +199,9 @@ class Recorder:
 
     def _score(self, stream: "_Stream", row: np.ndarray, receive_ns: int) -> None:
         features = stream.features.book(row)
+        signal = stream.detectors.step(features, stream.features.meta)
+        if signal is not None:
+            self._tell(stream, "signals", signal, row)
         model = self._model() if self._model else None
         if model is None:
             return
@@ -197,29 +209,37 @@ class Recorder:
         model.predict(features, stream.features.meta, out)
         out["seq"] = stream.prediction_seq
         stream.prediction_seq += 1
-        out["book_seq"] += stream.ahead[0]
-        out["event_seq"] += stream.ahead[1]
         if self._clock is not None:
             out["latency_ns"] = self._clock() - receive_ns
-        stream.append("predictions", out)
+        self._tell(stream, "predictions", out, row)
+
+    def _tell(self, stream: "_Stream", table: str, row: np.ndarray, book: np.ndarray) -> None:
+        if stream.unnamed is None:
+            stream.append(table, row)
+        else:
+            stream.unnamed.add(table, row, book)
+
+    def _name(self, at_once: bool) -> None:
+        with self._naming:  # commits may come from two threads
+            for stream in list(self.streams.values()):
+                if stream.unnamed is not None:
+                    stream.unnamed.release(at_once)
 
     def warm_up(self, patience_s: float = 5.0) -> None:
         """Let streams that wait for their past have it, or start cold once their patience is over."""
         for stream in self.streams.values():
             if stream.pending is None or self._warm is None or not any(event == BOOK for event, _ in stream.pending):
                 continue
-            ahead = self._warm(stream.adapter.symbol, stream.features, stream.pending)
-            if ahead is None and time.monotonic() - stream.opened_s < patience_s:
+            is_warm = self._warm(stream.adapter.symbol, stream.features, stream.detectors, stream.pending)
+            if not is_warm and time.monotonic() - stream.opened_s < patience_s:
                 continue
             waiting, stream.pending = stream.pending, None
-            if ahead is not None:
-                stream.ahead = ahead
             for event, row in waiting:
                 if event == BOOK:
                     self._score(stream, row, int(row["receive_ns"][0]))
                 elif event == TRADE:
                     stream.features.trade(row)
-                elif ahead is None:
+                else:
                     stream.features.change(row)
 
     def commit(self) -> int:
@@ -228,6 +248,7 @@ class Recorder:
             if stream.raw is not None:
                 with suppress(LakeFullError):  # it tries again; the rows matter more
                     stream.raw.flush()  # before their rows: a kill in between leaves frames that can be replayed
+        self._name(at_once=False)
         try:
             rows = self.writer.commit()
         except LakeFullError:
@@ -257,7 +278,10 @@ class Recorder:
             if stream.raw is not None:
                 with suppress(LakeFullError):
                     stream.raw.close()
-        self.writer.close()
+        try:
+            self._name(at_once=True)
+        finally:
+            self.writer.close()
 
     def unjoined(self) -> list[NoSnapshotError]:
         """Return an error for each stream whose depth events never met a snapshot."""
@@ -278,11 +302,12 @@ class Recorder:
 class _Stream:
     adapter: Adapter
     features: Features
+    detectors: Detectors
     raw: RawWriter | None
     append: Callable[[str, Any], int]
     prediction_seq: int
     pending: list[Event] | None  # events that wait for their past
-    ahead: tuple[int, int] = (0, 0)  # from our own numbers to those of whoever records the stream
+    unnamed: Unnamed | None = None  # where another process records the stream: what waits for its numbers
     opened_s: float = field(default_factory=time.monotonic)
     prediction: np.ndarray = field(default_factory=lambda: np.zeros(1, PREDICTION))
     heard: list[np.ndarray] | None = None  # books kept for a witness
@@ -312,30 +337,52 @@ async def record(
     -------
     Totals
     """
-    done = asyncio.Event()
+    done, told_to_end = asyncio.Event(), stop or asyncio.Event()
     keepers = [
         asyncio.create_task(_commit_often(recorder, done, told, commit_s)),
         asyncio.create_task(_seal_often(recorder, done, sealed, seal_s)),
     ]
-    ended: list[object] = []  # a keeper ends early only by an error
-    for keeper in keepers:
-        keeper.add_done_callback(ended.append)
+    feeder, ender = asyncio.create_task(_feed(recorder, frames, told_to_end)), asyncio.create_task(told_to_end.wait())
     try:
-        async for raw_symbol, receive_ns, frame in frames:
-            recorder.take(raw_symbol, receive_ns, frame)
-            if recorder.is_behind:
-                await asyncio.to_thread(recorder.commit)
-            if ended or (stop is not None and stop.is_set()):
-                break
+        await asyncio.wait([feeder, ender, *keepers], return_when=asyncio.FIRST_COMPLETED)  # a keeper ends early only by an error
+        if ender.done():
+            await asyncio.wait([feeder], timeout=END_S)
     finally:
+        ender.cancel()
+        feeder.cancel()
         done.set()
-        await asyncio.gather(*keepers)
+        try:
+            await asyncio.wait([feeder, *keepers])
+        finally:
+            await _leave(recorder, told)
+    for task in (feeder, *keepers):
+        if not task.cancelled():
+            task.result()  # raises what ended it
+    return recorder.totals
+
+
+async def _feed(recorder: Recorder, frames: Frames, stop: asyncio.Event) -> None:
+    async for raw_symbol, receive_ns, frame in frames:
+        recorder.take(raw_symbol, receive_ns, frame)
+        while recorder.is_behind and not stop.is_set():
+            await asyncio.to_thread(recorder.commit)
+            if recorder.is_behind:
+                await _comes(stop, FULL_S)
+        if stop.is_set():
+            break
+
+
+async def _leave(recorder: Recorder, told: Callable[[Totals], None]) -> None:
+    # Each step is owed whatever became of the one before.
+    try:
         if recorder.watch is not None:
             recorder.watch.close_minute()
-        await asyncio.to_thread(recorder.commit)
-        await asyncio.to_thread(recorder.close)
-        told(recorder.totals)
-    return recorder.totals
+    finally:
+        try:
+            await asyncio.to_thread(recorder.commit)
+        finally:
+            await asyncio.to_thread(recorder.close)
+            told(recorder.totals)
 
 
 async def _commit_often(recorder: Recorder, done: asyncio.Event, told: Callable[[Totals], None], every_s: float) -> None:

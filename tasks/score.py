@@ -16,9 +16,11 @@ from prefect import task
 from models.errors import NoChampionError
 from models.registry import ChampionModel, Registry
 from models.scorer import Scorer, score_row
+from tasks.detectors.fold import Detectors
 from tasks.features.catalogue import NAMES, columns
 from tasks.features.fold import META, Features
-from tasks.venues.events import BOOK, TRADE
+from tasks.named import same_book
+from tasks.venues.events import BOOK, CHANGE, TRADE
 from warehouse.lake import Lake
 from warehouse.schema import OK, START, row_dtype
 
@@ -132,33 +134,41 @@ class Champion:
         self._ended.set()
 
 
-def warm_from(lake: Lake, venue: str) -> Callable[[str, Features, list[tuple[int, np.ndarray]]], tuple[int, int] | None]:
+def warm_from(lake: Lake, venue: str) -> Callable[[str, Features, Detectors, list[tuple[int, np.ndarray]]], bool]:
     """Return how a scorer finds its past in the lake.
 
     The recorder of the stream and the scorer see the same updates: the recorded rows up to
     the scorer's first book are folded, and its own events follow without a seam.
     """
 
-    def warm(symbol: str, features: Features, pending: list[tuple[int, np.ndarray]]) -> tuple[int, int] | None:
-        first = next(row for event, row in pending if event == BOOK)[0]
+    def warm(symbol: str, features: Features, detectors: Detectors, pending: list[tuple[int, np.ndarray]]) -> bool:
+        begin = next(n for n, (event, _) in enumerate(pending) if event == BOOK)
+        first = pending[begin][1][0]
         since = int(first["exchange_ns"]) - LOOK_BACK_NS
         books = lake.rows("l2_snapshots", venue, symbol, since)
-        met = np.flatnonzero(books["update_id"] == first["update_id"])
-        if not met.size:
-            return None
-        joint = books[met[-1]]
+        near = books[(books["exchange_ns"] == first["exchange_ns"]) & (books["update_id"] == first["update_id"])]
+        met = [row for row in near if same_book(row) == same_book(first)]
+        if not met:
+            return False
+        joint = met[-1]
         trades = lake.rows("trades", venue, symbol, since)
         changes = lake.rows("coverage_changes", venue, symbol)
         books, trades, changes = (rows[rows["event_seq"] < joint["event_seq"]] for rows in (books, trades, changes))
         if not changes.size or changes[-1]["state"] != OK:
-            return None
+            return False
         if books.size and changes[-1]["event_seq"] < books[0]["event_seq"]:  # good since before we look: start in good state
             changes = changes[-1:].copy()
             changes["exchange_ns"] = books[0]["exchange_ns"]
-        features.batch(books, trades, changes)
-        folded = int(trades["trade_id"].max()) if trades.size else -1
-        pending[:] = [(event, row) for event, row in pending if event == BOOK or (event == TRADE and row["trade_id"][0] > folded)]
-        return int(joint["seq"] - first["seq"]), int(joint["event_seq"] - first["event_seq"])
+        first_seq = detectors.state["signals"].copy()
+        detectors.batch(*features.batch(books, trades, changes))
+        detectors.state["signals"] = first_seq  # what they said of the past is not said again
+        folded = set(trades["trade_id"].tolist())  # ids need not ascend: some venues' are hashes
+        pending[:] = [
+            (event, row)
+            for n, (event, row) in enumerate(pending)
+            if event == BOOK or (event == TRADE and int(row["trade_id"][0]) not in folded) or (event == CHANGE and n > begin)
+        ]  # what changed up to the joint is folded with the recorded rows
+        return True
 
     return warm
 
@@ -168,16 +178,32 @@ def score(lake: Lake, model: LiveModel, venue: str, symbol: str) -> dict[str, An
 
     The scores equal, bit for bit, those of the live path on the same rows.
     """
-    done = lake.read("predictions", venue, symbol, columns=["event_seq"])["event_seq"].to_numpy()
-    last = int(done.max()) if done.size else -1
-    table = lake.read("features", venue, symbol)
-    rows = np.flatnonzero(table["event_seq"].to_numpy() > last)
+    days = [day for *stream, day in lake.partitions("features") if stream == [venue, symbol]]
+    with lake.writer() as writer:
+        first = lake.watermark("predictions", venue, symbol) + 1
+        session = writer.session(venue, symbol, f"score-{first}-{model.version}", ("predictions",))
+        following = first = session.base["predictions"]
+        for day in days:
+            out = _unscored(lake, model, venue, symbol, day)
+            out["seq"] = following + np.arange(out.size)
+            following += out.size
+            session.append("predictions", out)
+            writer.commit()
+    return {"venue": venue, "symbol": symbol, "rows": following - first, "version": model.version}
+
+
+def _unscored(lake: Lake, model: LiveModel, venue: str, symbol: str, day: str) -> np.ndarray:
+    # A book is scored if a prediction names it; what lies before a scored stretch may be open.
+    since, until = (int((np.datetime64(day, "ns") + np.timedelta64(n, "D")).astype(np.int64)) for n in (0, 1))
+    done = lake.read("predictions", venue, symbol, since, until, columns=["event_seq"])["event_seq"].to_numpy()
+    table = lake.read("features", venue, symbol, since, until)
+    rows = np.flatnonzero(~np.isin(table["event_seq"].to_numpy(), done))
+    out = np.zeros(rows.size, row_dtype("predictions"))
     if not rows.size:
-        return {"venue": venue, "symbol": symbol, "rows": 0, "version": model.version}
+        return out
     fresh = table.take(rows)
     meta = {name: fresh[name].to_numpy() for name in META.names or ()}
     matrix = np.column_stack([fresh[name].to_numpy() for name in NAMES])
-    out = np.zeros(rows.size, row_dtype("predictions"))
     for name in ("exchange_ns", "receive_ns", "event_seq"):
         out[name] = meta[name]
     out["book_seq"], out["model_version"] = meta["seq"], model.version
@@ -185,12 +211,7 @@ def score(lake: Lake, model: LiveModel, venue: str, symbol: str) -> dict[str, An
     scores = model.batch(matrix)
     scores[out["doubt"] != OK] = np.nan
     out["raw_score"], out["probability"] = scores[:, 0], scores[:, 1]
-    with lake.writer() as writer:
-        session = writer.session(venue, symbol, f"score-{last + 1}-{model.version}", ("predictions",))
-        out["seq"] = session.base["predictions"] + np.arange(rows.size)
-        session.append("predictions", out)
-        writer.commit()
-    return {"venue": venue, "symbol": symbol, "rows": int(rows.size), "version": model.version}
+    return out
 
 
 score_stream = task(score, name="score", task_run_name="score {venue} {symbol}")

@@ -164,7 +164,12 @@ TABLES = {
                 _RECEIVE,
                 _SEQ,
                 _EVENT,
-                Column("book_seq", "i8", "", "seq of the book in l2_snapshots that was scored"),
+                Column(
+                    "book_seq",
+                    "i8",
+                    "",
+                    "seq of the book in l2_snapshots that was scored; -1, as event_seq then, where it was not recorded",
+                ),
                 Column("probability", "f8", "", "calibrated probability that the price goes up over the horizon"),
                 Column("raw_score", "f8", "log odds", "the ensemble's sum before calibration"),
                 Column("model_version", "i8", "", "version in the registry"),

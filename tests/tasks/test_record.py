@@ -110,6 +110,76 @@ def test_reading_pauses_while_too_many_rows_wait(tmp_path, monkeypatch):
     assert totals.committed == sum(rows(recorder.lake, table).num_rows for table in TABLES) > 1000
 
 
+def test_reading_waits_until_a_full_disk_has_room(tmp_path, monkeypatch):
+    monkeypatch.setattr(recording, "PENDING", 300)
+    monkeypatch.setattr(recording, "FULL_S", 0.01)
+    recorder, waiting = Recorder(Lake(tmp_path), VENUE, "live"), []
+    recorder.stream(RAW)
+
+    async def run(free):
+        running = asyncio.create_task(record(recorder, frames_of(generated(VENUE, 400)), commit_s=0.02, seal_s=60.0))
+        while recorder.totals.full < 10:
+            await asyncio.sleep(0.01)
+        waiting.extend([recorder._pending, recorder.totals.frames])
+        await asyncio.sleep(0.1)
+        waiting.extend([recorder._pending, recorder.totals.frames])
+        free()
+        return await running
+
+    with small_files(20_000) as free:
+        totals = asyncio.run(run(free))
+    assert waiting[:2] == waiting[2:], "nothing is read meanwhile"
+    assert waiting[0] < 400
+    assert totals.frames > waiting[1]
+    assert totals.committed == sum(rows(recorder.lake, table).num_rows for table in TABLES)
+
+
+def test_a_silent_venue_can_be_stopped(tmp_path, monkeypatch):
+    monkeypatch.setattr(recording, "END_S", 0.05)
+    recorder, ended = Recorder(Lake(tmp_path), VENUE, "live"), []
+
+    async def silent():
+        for stamp, frame in generated(VENUE, 100):
+            yield RAW, stamp, frame
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ended.append("closed")
+
+    async def run():
+        stop = asyncio.Event()
+        asyncio.get_running_loop().call_later(0.1, stop.set)
+        return await asyncio.wait_for(record(recorder, silent(), stop), 20.0)
+
+    totals = asyncio.run(run())
+    assert ended == ["closed"]
+    assert totals.committed == sum(recorder.lake.read(table, VENUE, SYMBOL, tail=False).num_rows for table in TABLES) > 100
+
+
+def test_what_was_taken_is_sealed_although_a_keeper_fails(tmp_path):
+    async def silent():
+        for stamp, frame in generated(VENUE, 100):
+            yield RAW, stamp, frame
+        await asyncio.Event().wait()
+
+    def told(totals):
+        if totals.sealed == 0 and not recorder.closed:
+            raise ValueError("nobody listens")
+
+    class Closing(Recorder):
+        closed = False
+
+        def close(self):
+            self.closed = True
+            super().close()
+
+    recorder = Closing(Lake(tmp_path), VENUE, "live")
+    with pytest.raises(ValueError, match="nobody listens"):
+        asyncio.run(record(recorder, silent(), told=told, commit_s=0.05))
+    taken = recorder.counts()[SYMBOL]["book_updates"]
+    assert recorder.lake.read("l2_snapshots", VENUE, SYMBOL, tail=False).num_rows == taken > 20
+
+
 @contextlib.contextmanager
 def small_files(size):
     before = resource.getrlimit(resource.RLIMIT_FSIZE)

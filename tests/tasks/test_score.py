@@ -10,7 +10,9 @@ from tasks.features.catalogue import NAMES, SETS
 from tasks.featurize import featurize
 from tasks.record import Recorder, record
 from tasks.score import LiveModel, score, warm_from
+from tests.captures import CAPTURES
 from warehouse.lake import Lake
+from warehouse.schema import GAP, row_dtype
 
 VENUE, RAW, SYMBOL = "binance_usdm", "BTCUSDT", "BTC-USDT-PERP"
 
@@ -86,6 +88,94 @@ def test_a_scorer_that_starts_late_continues_the_recorded_stream_without_a_seam(
         np.testing.assert_array_equal(found[name], expected[name])
 
 
+def _late(lake, model, events, missed=(), wait=3000):
+    """Score a recorded stream as a process that starts late and misses some frames, by their place."""
+    scorer = Recorder(lake, VENUE, "late", lambda: model, tables=(), warm=warm_from(lake, VENUE))
+    snapshot = next(i for i, (_, _, frame) in enumerate(events) if b"lastUpdateId" in frame)
+    for n, item in enumerate(events):
+        if n == snapshot + wait:
+            scorer.warm_up()
+        if n not in missed:
+            scorer.take(*item)
+    scorer.commit()
+    scorer.close()
+    return snapshot
+
+
+def test_a_scorer_that_misses_a_trade_still_names_the_books_it_scored(events, tmp_path):
+    model, lake, alone = _champion(1, 1), Lake(tmp_path / "lake"), Lake(tmp_path / "alone")
+    asyncio.run(record(Recorder(alone, VENUE, "s", lambda: model), _each(events)))
+    asyncio.run(record(Recorder(lake, VENUE, "s"), _each(events)))
+    trade = next(n for n, (_, _, frame) in enumerate(events) if n > 4500 and b"@trade" in frame)
+    _late(lake, model, events, {trade})
+    books, found = lake.rows("l2_snapshots", VENUE, SYMBOL), _predictions(lake)
+    named = found[found["book_seq"] >= 0]
+    assert named.size == found.size == books.size
+    for name in ("exchange_ns", "event_seq"):
+        np.testing.assert_array_equal(named[name], books[named["book_seq"]][name])
+
+
+def test_a_book_that_nobody_recorded_is_named_by_none(events, tmp_path):
+    lake, half = Lake(tmp_path), len(events) // 2
+    asyncio.run(record(Recorder(lake, VENUE, "s"), _each(events[:half])))
+    _late(lake, _champion(1, 1), events)
+    books, found = lake.rows("l2_snapshots", VENUE, SYMBOL), _predictions(lake)
+    assert found.size > books.size > 100
+    np.testing.assert_array_equal(found["book_seq"][: books.size], books["seq"])
+    assert set(found["book_seq"][books.size :]) == set(found["event_seq"][books.size :]) == {-1}
+
+
+def test_a_gap_while_a_scorer_warms_up_makes_its_books_doubtful(events, tmp_path):
+    model, lake, alone = _champion(1, 1), Lake(tmp_path / "lake"), Lake(tmp_path / "alone")
+    snapshot = next(i for i, (_, _, frame) in enumerate(events) if b"lastUpdateId" in frame)
+    gap, again = snapshot + 1500, (RAW, events[snapshot + 1500][1], events[snapshot][2])
+    lost = [*events[:gap], (RAW, events[gap][1], b""), again, *events[gap:]]
+    asyncio.run(record(Recorder(alone, VENUE, "s", lambda: model), _each(lost)))
+    asyncio.run(record(Recorder(lake, VENUE, "s"), _each(lost)))
+    _late(lake, model, lost)
+    expected, found = _predictions(alone), _predictions(lake)
+    changes = lake.rows("coverage_changes", VENUE, SYMBOL)
+    assert changes["event_seq"][changes["state"] == GAP].size
+    for name in ("event_seq", "doubt", "raw_score"):
+        np.testing.assert_array_equal(found[name], expected[name])
+
+
+def test_books_before_a_scored_stretch_are_scored_too(events, tmp_path):
+    model, lake = _champion(1, 1), Lake(tmp_path)
+    asyncio.run(record(Recorder(lake, VENUE, "s"), _each(events)))
+    for partition in lake.partitions("l2_snapshots"):
+        featurize(lake, *partition)
+    later = lake.rows("l2_snapshots", VENUE, SYMBOL)[300:400]
+    told = np.zeros(later.size, row_dtype("predictions"))
+    for name in ("exchange_ns", "receive_ns", "event_seq"):
+        told[name] = later[name]
+    told["seq"] = np.arange(told.size)
+    with lake.writer() as writer:
+        writer.session(VENUE, SYMBOL, "live", ("predictions",)).append("predictions", told)
+    books = lake.rows("l2_snapshots", VENUE, SYMBOL)
+    assert score(lake, model, VENUE, SYMBOL)["rows"] == books.size - 100
+    np.testing.assert_array_equal(np.sort(_predictions(lake)["event_seq"]), books["event_seq"])
+    assert score(lake, model, VENUE, SYMBOL)["rows"] == 0
+
+
 def test_rows_of_the_whole_catalogue_are_needed(events):
     model = _champion(1, 1)
     assert model.score(np.zeros(len(NAMES)))[1] == model.batch(np.zeros((1, len(NAMES))))[0, 1]
+
+
+def test_signals_as_they_happen_equal_those_of_batch_bit_for_bit(tmp_path):
+    capture = next((c for c in CAPTURES if c.name.startswith("binance_usdm-")), CAPTURES[1])
+    live, batch = Lake(tmp_path / "live"), Lake(tmp_path / "batch")
+    frames = [(capture.raw_symbol, *frame) for frame in capture.frames()]
+    asyncio.run(record(Recorder(live, capture.venue, "s", lambda: None), _each(frames)))
+    asyncio.run(record(Recorder(batch, capture.venue, "s"), _each(frames)))
+    for lake in (batch, live):
+        for partition in lake.partitions("l2_snapshots"):
+            featurize(lake, *partition)
+    found = [lake.rows("signals", VENUE, SYMBOL) for lake in (live, batch)]
+    assert found[0].tobytes() == found[1].tobytes()
+    assert found[0].size > 0
+    assert batch.manifest("signals", *batch.partitions("features")[0])
+    bars = [lake.read("bars", VENUE, SYMBOL).drop_columns(["venue", "symbol", "day"]) for lake in (live, batch)]
+    assert bars[0].num_rows > 300
+    assert all(bars[0][name].to_numpy().tobytes() == bars[1][name].to_numpy().tobytes() for name in bars[0].column_names)
