@@ -47,7 +47,8 @@ class Session:
     base_event_seq : int
         `event_seq` of this session's first event, likewise.
     since_ns : int
-        `exchange_ns` of the last row before this session, likewise; 0 if there was none.
+        `exchange_ns` of the last book before this session, or of the last other event where there was no book, likewise;
+        0 if there was none.
     resume : dict
         Table to the highest `seq` acknowledged so far, -1 if none.  Rows up to it are skipped when appended again.
     """
@@ -437,7 +438,9 @@ class Writer:
             if found == len(entries):
                 event_seq = max(far.event_seq for far in highs.values())
                 # Rows about a stream, such as its minutes, may bear our own clock: only its events say where it ended.
-                since_ns = max(far.exchange_ns for table, far in highs.items() if "event_seq" in TABLES[table].names)
+                # What followed the last book is not known: books that were silent may have been lost, though trades came.
+                ends = {table: far.exchange_ns for table, far in highs.items() if "event_seq" in TABLES[table].names}
+                since_ns = ends.get("l2_snapshots", 0) if ends.get("l2_snapshots", 0) > 0 else max(ends.values())
                 entries.append({"session_id": session_id, "base_event_seq": event_seq + 1, "since_ns": since_ns, "base": {}})
             entry = entries[found]
             for table in tables:

@@ -30,6 +30,7 @@ from tasks.venues.ladder import Instrument, Ladder
 _REMEMBERED = 4096  # trades, to know one that comes twice
 _AHEAD_NS = 60_000_000_000  # a time that leaps ahead of our own clock by more is none
 _MS = 1_000_000
+STALE_S = 5.0  # a book comes each 0.5 s whether or not it changed: silence is the only sign of a loss
 
 
 _Number = Annotated[int, msgspec.Meta(ge=0, lt=1 << 62)]
@@ -119,7 +120,7 @@ class Hyperliquid:
         if not re.fullmatch(r"@[0-9]{1,6}|[A-Za-z0-9]{1,20}(/[A-Za-z0-9]{1,20})?|[a-z0-9]{1,20}:[A-Za-z0-9]{1,20}", raw_symbol):
             raise WrongVenueError(self.venue, f"symbol {raw_symbol}")
         self.symbol = canonical_symbol(self.venue, raw_symbol)
-        self._ladder = ladder = Ladder(raw_symbol, self.symbol, base, since_ns, 0, stale_s, instrument)
+        self._ladder = ladder = Ladder(raw_symbol, self.symbol, base, since_ns, 0, min(stale_s, STALE_S), instrument)
         self.row, self.trade, self.quote, self.change = ladder.row, ladder.trade, ladder.quote, ladder.change
         self._seen: dict[int, None] = {}  # ids of recent trades, oldest first
         self._is_history, self._last_ms, self._last_receive_ns, self._last_frame = True, 0, 0, b""
