@@ -110,8 +110,8 @@ def _create(connection: duckdb.DuckDBPyConnection, layout: Layout, snapshot: Sna
     sources = []
     files = [str((layout.table(table) / file.path).resolve()) for file in snapshot.files]
     if files:
-        # Only open tables have columns that come and go; comparing the footers of all files costs half a millisecond each.
-        by_name = str(TABLES[table].open_kind is not None).lower()
+        # Only some tables have columns that come and go; comparing the footers of all files costs half a millisecond each.
+        by_name = str(TABLES[table].open_kind is not None or table in GROWN).lower()
         listed = ", ".join(_quoted(path) for path in files)
         sources.append(
             f"SELECT * FROM read_parquet([{listed}], hive_partitioning = true, hive_types_autocast = false, union_by_name = {by_name})"
@@ -123,7 +123,7 @@ def _create(connection: duckdb.DuckDBPyConnection, layout: Layout, snapshot: Sna
         connection.execute(f"CREATE TABLE {name} AS SELECT * FROM arriving")
         connection.unregister("arriving")
         sources.append(f"SELECT * FROM {name}")
-    union = " UNION ALL BY NAME ".join(sources or [empty])
+    union = " UNION ALL BY NAME ".join([*sources, empty])  # a column that no file has yet is null
     first = ", ".join(name for name, _ in columns)
     times = "".join(f", make_timestamp({ns} // 1000) AS {time}" for ns, time in _TIMES if ns in TABLES[table].names)
     further = f", * EXCLUDE ({first})" if sources and TABLES[table].open_kind and _has_extra(connection, union, columns) else ""
@@ -163,6 +163,7 @@ def _bound(connection: duckdb.DuckDBPyConnection, found: Mapping[str, tuple[Snap
     )
 
 
+GROWN = ("labels", "predictions")  # columns were added since lakes of this kind exist
 HEARD = ("l2_snapshots", "trades", "coverage_changes")  # what is known of a stream by its own clock
 
 

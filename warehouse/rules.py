@@ -105,7 +105,7 @@ _OWN: dict[str, tuple[Rule, ...]] = {
     "features": (_ORDER, Rule("clean_ns_negative", "clean_ns < 0", "clean_ns is a time that passed")),
     "labels": (_ORDER, Rule("label_ends_before_it_starts", "label_end_ns < label_start_ns", "a label ends behind its start")),
     # Predictions need not ascend: books that were left out are scored later, and -1 names none.
-    "predictions": (Rule("probability_outside", f"{_GOOD} AND NOT (probability BETWEEN 0 AND 1)", "a probability is 0 to 1")),
+    "predictions": (Rule("probability_outside", f"{_GOOD} AND NOT (probability BETWEEN 0 AND 1)", "a probability is 0 to 1"),),
     "stream_minutes": (
         Rule("minute_unaligned", "exchange_ns % 60000000000 <> 0", "a row begins with a minute"),
         Rule("latency_unsorted", "latency_p50_ms > latency_p95_ms OR latency_p95_ms > latency_p99_ms", "quantiles ascend"),
