@@ -162,9 +162,7 @@ def evaluate(direction: Ints, probability: Floats, baseline: Floats, returns_bps
         `baseline_ic`, `auc_gain`, `ic_gain`.
     """
     if not direction.shape == probability.shape == baseline.shape == returns_bps.shape:
-        raise ShapeError(
-            "predictions and labels", f"of shape {direction.shape}", (probability.shape, baseline.shape, returns_bps.shape)
-        )
+        raise ShapeError("predictions and labels", f"of shape {direction.shape}", (probability.shape, baseline.shape, returns_bps.shape))
     moved = direction != 0
     y, p, naive = (direction[moved] > 0).astype(np.int64), probability[moved], np.nan_to_num(baseline)
     share = float(y.mean()) if len(y) else float("nan")
@@ -294,5 +292,3 @@ def population_stability(train: Floats, test: Floats, n_bins: int = 10) -> float
 
     a, b = shares(train), shares(test)
     return float(np.sum((b - a) * np.log(b / a)))
-
-

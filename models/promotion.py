@@ -18,11 +18,12 @@ class Evidence:
 
 @dataclass(frozen=True)
 class Rivalry:
-    """Candidate and champion on the candidate's test rows, which neither the folds nor, if honest, the champion trained on."""
+    """Candidate and champion on those test rows of the candidate's that are later than all the champion was trained on."""
 
     version: int
     champion_auc: float
     lead: Interval  # candidate's AUC less the champion's
+    moved: int  # such rows that moved
     same_features: bool = True  # False: the champion cannot be scored on today's features
 
 
@@ -33,6 +34,7 @@ class Rules:
     min_moved: int = 500
     min_auc_gain: float = 0.002  # over the baseline
     min_lead: float = 0.0  # over the champion
+    min_rival_moved: int = 200  # rows new to both, to compare with a champion on
     max_ece: float = 0.10  # mean distance of a probability from what came of it
     # While nothing serves, calibrated probabilities about as good as the baseline are better
     # than none; 0 or less asks of the first champion what is asked of all.
@@ -59,7 +61,7 @@ def decide(candidate: Evidence, champion: Rivalry | None = None, rules: Rules | 
     >>> good = Evidence(Interval(0.64, 0.62, 0.66), Interval(0.6, 0.58, 0.62), Interval(0.04, 0.02, 0.06), 0.02, 4000)
     >>> decide(good)
     Decision(promote=True, why='AUC 0.640 beats the baseline 0.600 by 0.040 (at least 0.020) on 4,000 rows; there is no champion')
-    >>> decide(good, Rivalry(3, 0.66, Interval(-0.02, -0.03, -0.01))).why
+    >>> decide(good, Rivalry(3, 0.66, Interval(-0.02, -0.03, -0.01), moved=900)).why
     'champion 3 has AUC 0.660 on the same rows: the lead is -0.020 (-0.030 to -0.010), required above 0.000'
     """
     rules = rules or Rules()
@@ -94,6 +96,12 @@ def decide(candidate: Evidence, champion: Rivalry | None = None, rules: Rules | 
         return Decision(True, f"{beats}; there is no champion")
     if not champion.same_features:
         return Decision(True, f"{beats}; champion {champion.version} wants features that are no longer made")
+    if champion.moved < rules.min_rival_moved:
+        return Decision(
+            False,
+            f"champion {champion.version} stays: {champion.moved:,} test rows that moved are later than all it was trained on, "
+            f"{rules.min_rival_moved:,} are required to compare",
+        )
     if not (champion.lead.value > rules.min_lead and champion.lead.low > 0):
         return Decision(
             False,

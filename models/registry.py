@@ -26,6 +26,7 @@ from models.errors import BadArtifactError, NoChampionError
 
 logging.getLogger("mlflow").setLevel(logging.WARNING)  # it tells of each table it makes in a new store
 NAME, ALIAS = "tidebook", "champion"
+TRAINED_UNTIL = "trained_until_ns"  # tag of a version: where the last label that it learnt from ends
 _ABSENT = {ErrorCode.Name(RESOURCE_DOES_NOT_EXIST), ErrorCode.Name(INVALID_PARAMETER_VALUE)}
 _KIND = {"mlflow.experimentKind": "custom_model_development"}  # else the UI opens it as chat traces
 _BATCH = 1000  # metrics MLflow takes at once

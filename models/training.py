@@ -316,9 +316,7 @@ def _run_fold(
     return FoldResult(number, fold, len(past), n_trees, platt, metrics, booster.importance(model)), part
 
 
-def _learn_from_past(
-    used: Examples, spans: Ints, rows: Ints, params: Mapping[str, Any], choices: Choices
-) -> tuple[int, Platt]:
+def _learn_from_past(used: Examples, spans: Ints, rows: Ints, params: Mapping[str, Any], choices: Choices) -> tuple[int, Platt]:
     """Return how many trees to take and their calibration, from inner folds of a training span."""
     rows = _thinned(rows, choices.max_rows)
     tied = min(booster.ANCHOR_TREES, choices.n_trees) if used.anchor else 0

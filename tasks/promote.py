@@ -5,28 +5,35 @@ from prefect import task
 
 from models.evaluation import Interval, auc_intervals
 from models.promotion import Decision, Evidence, Rivalry, Rules, decide
-from models.registry import Registry
+from models.registry import TRAINED_UNTIL, Registry
 from models.scorer import Scorer
 from models.training import Examples, TrainingResult
 
 
 def rivalry(registry: Registry, result: TrainingResult, examples: Examples) -> Rivalry | None:
-    """Return champion and candidate on the candidate's test rows; None without a champion."""
+    """Return champion and candidate on test rows that are new to both; None without a champion.
+
+    A champion was fitted on all its rows, so only those that begin after its last label ended
+    tell what it is worth.  A version that does not say when that was is judged on all rows,
+    which flatters it: whoever beats it so beats it.
+    """
     version = registry.champion_version()
     if version is None:
         return None
     champion = registry.load(version)
-    if set(champion.names) - set(examples.names):
-        nothing = Interval(float("nan"), float("nan"), float("nan"))
-        return Rivalry(version, float("nan"), nothing, same_features=False)
+    nothing = Interval(float("nan"), float("nan"), float("nan"))
     seen = result.out_of_sample
-    moved = examples.direction[seen.row] != 0
-    rows = seen.row[moved]
+    judged = (examples.direction[seen.row] != 0) & (examples.exchange_ns[seen.row] > int(champion.tags.get(TRAINED_UNTIL, 0)))
+    rows = seen.row[judged]
+    up, ns = examples.direction[rows] > 0, examples.exchange_ns[rows]
+    if set(champion.names) - set(examples.names):
+        return Rivalry(version, float("nan"), nothing, len(rows), same_features=False)
+    if len(np.unique(up)) < 2:
+        return Rivalry(version, float("nan"), nothing, len(rows))
     order = [examples.names.index(name) for name in champion.names]
     held = Scorer(champion.text, champion.calibration, champion.names).batch(examples.x[rows][:, order])[:, 1]
-    up, ns = examples.direction[rows] > 0, examples.exchange_ns[rows]
-    (_, theirs), lead = auc_intervals(up, [seen.probability[moved], held], ns, result.choices.block_ns, seed=result.choices.seed)
-    return Rivalry(version, float(theirs.value), lead)
+    (_, theirs), lead = auc_intervals(up, [seen.probability[judged], held], ns, result.choices.block_ns, seed=result.choices.seed)
+    return Rivalry(version, float(theirs.value), lead, len(rows))
 
 
 def promote(registry: Registry, version: int, result: TrainingResult, examples: Examples, rules: Rules | None = None) -> Decision:

@@ -151,15 +151,19 @@ def symbols_of(paths: Sequence[Path], venue: str, most: int = 1000) -> tuple[lis
     first, digest, found = b"", sha256(), dict[str, None]()
     pattern = _SYMBOLS.get(venue.partition("_")[0], _SYMBOL)
     n = 0
-    for n, (stamp, frame) in enumerate(read_capture(paths), 1):
-        if n <= 3:
-            digest.update(b"%d %s\n" % (stamp, frame))
-            first = first or frame
-        for name in pattern.findall(frame):
-            text = name.decode("utf-8", "replace")
-            found[text if pattern is not _SYMBOL else text.upper()] = None
-        if n >= 3 and (len(found) >= most or n >= _LOOK_AHEAD):
-            break
+    try:
+        for n, (stamp, frame) in enumerate(read_capture(paths), 1):
+            if n <= 3:
+                digest.update(b"%d %s\n" % (stamp, frame))
+                first = first or frame
+            for name in pattern.findall(frame):
+                text = name.decode("utf-8", "replace")
+                found[text if pattern is not _SYMBOL else text.upper()] = None
+            if n >= 3 and (len(found) >= most or n >= _LOOK_AHEAD):
+                break
+    except CaptureTruncatedError:
+        if not found:  # else whoever reads the frames is told
+            raise
     if not found:
         raise NoSymbolError(paths[0], n, first)
     return list(found), f"replay-{digest.hexdigest()[:16]}"

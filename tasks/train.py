@@ -5,6 +5,7 @@ catalogue, the commit and the seed.  Training again from them gives the same tre
 """
 
 import subprocess
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,12 +15,13 @@ from prefect import task
 
 from models.labels import doubt_over
 from models.plots import figures
-from models.registry import Registry
+from models.registry import TRAINED_UNTIL, Registry
 from models.summary import Summary, summarize
 from models.training import Choices, Examples, Mirror, TrainingResult, train
 from models.verdict import Costs
 from tasks.features.catalogue import SETS, VERSION
 from tasks.features.mirror import mirror
+from warehouse.errors import UnknownStreamError
 from warehouse.lake import Lake
 from warehouse.quarantine import left_out
 from warehouse.schema import OK, START, STATES
@@ -41,19 +43,38 @@ class Trained:
 
 
 def examples_of(
-    lake: Lake, venue: str, symbol: str, feature_set: str = FEATURE_SET, start_ns: int | None = None, end_ns: int | None = None
-) -> Examples:
+    lake: Lake, venue: str, symbol: str, feature_set: str = FEATURE_SET, start_ns: int | None = None, end_ns: int | None = None,
+    versions: Mapping[str, int] | None = None,
+) -> Examples:  # fmt: skip
     """Return what there is to learn from one stream: features and labels of the same books, in time order.
 
     Rows that are doubtful, not warm, or whose label touches a doubtful stretch stay in, flagged
     with the cause: training leaves them out and reports how many there were.  So do rows whose
     features or label look at a stretch that turned out suspect, contradicted or quarantined.
+    With `versions`, rows are those of these table versions and no later ones.
+
+    Raises
+    ------
+    UnknownStreamError
+        If the stream has no features or no labels.
     """
+    for table in ("features", "labels"):
+        found = sorted({key[:2] for key in lake.partitions(table)})
+        if (venue, symbol) not in found:
+            known = ", ".join(" ".join(key) for key in found) or "none"
+            raise UnknownStreamError(venue, symbol, f"it has no {table}; streams that have: {known}. `tidebook refresh` makes them")
+
+    def read(table: str, columns: list[str] | None = None) -> Any:
+        if versions is None:
+            return lake.read(table, venue, symbol, start_ns, end_ns, columns)
+        version = versions[table] if versions[table] >= 0 else None
+        return lake.read(table, venue, symbol, start_ns, end_ns, columns, version, tail=False)
+
     names = SETS[feature_set]
     meta = ("exchange_ns", "event_seq", "clean_ns", "doubt")
-    features = lake.read("features", venue, symbol, start_ns, end_ns, columns=[*meta, *names])
-    labels = lake.read("labels", venue, symbol, start_ns, end_ns)
-    books = lake.read("l2_snapshots", venue, symbol, start_ns, end_ns, columns=["event_seq", "bid_px_00", "ask_px_00"])
+    features = read("features", [*meta, *names])
+    labels = read("labels")
+    books = read("l2_snapshots", ["event_seq", "bid_px_00", "ask_px_00"])
     table = {name: features[name].to_numpy() for name in meta}
     by_label, by_book = labels["event_seq"].to_numpy(), books["event_seq"].to_numpy()
     shared = np.intersect1d(np.intersect1d(table["event_seq"], by_label), by_book)
@@ -67,12 +88,12 @@ def examples_of(
     doubt = np.where((doubt == OK) & (table["clean_ns"][at] < WARM_NS), START, doubt)
     doubt = np.where(doubt == OK, label("doubt"), doubt)
     looked_at = table["exchange_ns"][at] - WARM_NS, np.maximum(label("label_end_ns"), label("barrier_end_ns"))
-    found = left_out(lake, venue, symbol) + np.array([0, 0, len(STATES)])  # behind the states: see CAUSES
+    apart = left_out(lake, venue, symbol) + np.array([0, 0, len(STATES)])  # behind the states: see CAUSES
     return Examples(
         names=names, x=x, exchange_ns=np.maximum.accumulate(table["exchange_ns"][at]), label_end_ns=label("label_end_ns"),
         direction=label("direction"), vol_return=label("vol_return"), return_bps=label("return_bps"),
         bid=books["bid_px_00"].to_numpy()[book_at], ask=books["ask_px_00"].to_numpy()[book_at],
-        baseline=x[:, names.index(BASELINE)], doubt=np.where(doubt == OK, doubt_over(*looked_at, found), doubt),
+        baseline=x[:, names.index(BASELINE)], doubt=np.where(doubt == OK, doubt_over(*looked_at, apart), doubt),
         anchor=BASELINE, mirror=Mirror(*mirror(names)),
     )  # fmt: skip
 
@@ -90,17 +111,20 @@ def commit_of(root: Path) -> str:
 
 
 def train_model(
-    lake: Lake, registry: Registry, venue: str, symbol: str, choices: Choices, feature_set: str = FEATURE_SET, costs: Costs | None = None
-) -> Trained:
-    """Train on all that a stream holds, judge walk-forward, log it all, register the version.
+    lake: Lake, registry: Registry, venue: str, symbol: str, choices: Choices, feature_set: str = FEATURE_SET,
+    costs: Costs | None = None, end_ns: int | None = None,
+) -> Trained:  # fmt: skip
+    """Train on all that a stream holds, or on what was before `end_ns`; judge walk-forward, log it all, register the version.
 
     Raises
     ------
+    UnknownStreamError
+        If the stream has no features or no labels.
     TooLittleDataError
         If the stream holds too few usable rows for the folds.
     """
     versions = lake.versions()
-    examples = examples_of(lake, venue, symbol, feature_set)
+    examples = examples_of(lake, venue, symbol, feature_set, end_ns=end_ns, versions=versions)
     result = train(examples, choices)
     summary = summarize(result, examples)
     days = [day for at, name, day in lake.partitions("labels") if (at, name) == (venue, symbol)]
@@ -108,7 +132,7 @@ def train_model(
     tags: dict[str, Any] = {
         "venue": venue, "symbol": symbol, "feature_set": feature_set, "catalogue": VERSION, "seed": choices.seed,
         "commit": commit_of(Path(__file__).parent), "horizon_s": choices.horizon_ns / 1e9, "label_price": label.get("price", ""),
-        "days": f"{days[0]} to {days[-1]}",
+        "days": f"{days[0]} to {days[-1]}", TRAINED_UNTIL: int(examples.label_end_ns[examples.usable].max()),
     }  # fmt: skip
     tags |= {f"lake_{table}": version for table, version in versions.items() if version >= 0}
     pictures = {f"plots/{name}.png": figure for name, figure in figures(summary, costs or Costs()).items()}

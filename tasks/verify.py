@@ -17,6 +17,7 @@ from models import booster
 from models.scorer import Scorer
 from tasks.features.catalogue import NAMES, SETS, columns
 from tasks.features.fold import META, Features
+from tasks.replay import CaptureTruncatedError
 from tasks.venues import directory
 from tasks.venues.events import BOOK, CHANGE, QUOTE, TRADE, UNREADABLE
 from tasks.venues.wire import Adapter
@@ -102,6 +103,8 @@ def verify(
                 if n % _COMMIT == 0:
                     writer.commit()
                     told(n)
+        except CaptureTruncatedError as error:  # what came before it can be judged all the same
+            verdict.problems.append(str(error))
         finally:
             writer.close()
             _count(verdict, adapter)
@@ -162,10 +165,11 @@ def _check_parity(verdict: Verdict, live: _Live, lake: Lake, venue: str, symbol:
     lived, lived_meta = np.array(live.features), np.concatenate(live.meta)
     verdict.parity_rows = int(books.size)
     same = lived.shape == batch.shape
-    wrong = ~((lived == batch) | (np.isnan(lived) & np.isnan(batch))).all(axis=1) if same else np.ones(books.size, bool)
+    wrong = ~((lived == batch) | (np.isnan(lived) & np.isnan(batch))).all(axis=1) if same else np.ones(max(len(lived), len(batch)), bool)
     if same:
         for name in META.names or ():
             wrong |= lived_meta[name] != meta[name]
+    verdict.feature_mismatches = int(wrong.sum())
     scorer, verdict.scored_with = (model, model_name) if model is not None else _throw_away(batch, meta)
     if scorer is not None and same:
         at = columns(SETS["l2_core"])
@@ -174,7 +178,6 @@ def _check_parity(verdict: Verdict, live: _Live, lake: Lake, venue: str, symbol:
         differ = ~(scores == one_by_one).all(axis=1)
         verdict.score_mismatches = int(differ.sum())
         wrong |= differ
-    verdict.feature_mismatches = int(wrong.sum()) - verdict.score_mismatches if same else int(books.size)
     verdict.parity_mismatches = int(wrong.sum())
 
 

@@ -52,7 +52,7 @@ def read(*paths):
     """Return the `(receive_ns, frame)` pairs of captured files."""
     out = []
     for path in paths:
-        with (gzip.open(path) if path.suffix == ".gz" else path.open("rb")) as lines:
+        with gzip.open(path) if path.suffix == ".gz" else path.open("rb") as lines:
             for line in lines:
                 stamp, _, frame = line.rstrip(b"\n").partition(b" ")
                 out.append((int(stamp), frame))

@@ -9,7 +9,7 @@ from tasks.venues.book import WINDOW
 def decimal_texts(draw, whole=12, decimals=12):
     """Draw a plain decimal as a venue writes it, zeros at either end included."""
     digits = st.text("0123456789", min_size=1, max_size=whole)
-    tail = st.one_of(st.just(""), st.text("0123456789", min_size=1, max_size=decimals).map("." .__add__))
+    tail = st.one_of(st.just(""), st.text("0123456789", min_size=1, max_size=decimals).map(".".__add__))
     return draw(digits) + draw(tail)
 
 

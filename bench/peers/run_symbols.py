@@ -19,12 +19,20 @@ SETTLE_S, AWAIT_S = 5.0, 90.0
 
 def pointed_at(port):
     """Return the feed's class with its addresses on loopback and the fastest book."""
+
+    def connect(feed):
+        made = BinanceFutures.connect(feed)
+        for connection, *_ in made:  # it accepts encrypted addresses alone, and the simulator speaks plainly to everybody
+            connection.address = connection.address.replace("wss://", "ws://")
+        return made
+
     rest = Routes("/fapi/v1/exchangeInfo", l2book="/fapi/v1/depth?symbol={}&limit={}", open_interest="/fapi/v1/openInterest?symbol={}")
     told = {
-        "websocket_endpoints": [WebsocketEndpoint(f"ws://127.0.0.1:{port}", options={"compression": None})],
+        "websocket_endpoints": [WebsocketEndpoint(f"wss://127.0.0.1:{port}", options={"compression": None})],
         "rest_endpoints": [RestEndpoint(f"http://127.0.0.1:{port}", routes=rest)],
         "valid_depth_intervals": {"0ms"},
         "default_depth_interval": None,
+        "connect": connect,
     }
     return type("Local", (BinanceFutures,), told)
 
@@ -62,6 +70,8 @@ def main():
         until_s = time.monotonic() + AWAIT_S
         while time.monotonic() < until_s and len(live) < given.symbols:
             await asyncio.sleep(0.2)
+            if running.done():
+                running.result()  # what ended it
         await asyncio.sleep(SETTLE_S)
         began, before, wall_s = time.process_time(), counts["messages"], time.monotonic()
         await asyncio.sleep(given.seconds)

@@ -34,7 +34,7 @@ def test_alteration_finds_what_knew_the_future():
 
 def test_scaling_by_the_whole_sample_is_found():
     price = np.random.default_rng(0).normal(size=100)
-    assert check_truncation(lambda n: (price[:n, None] - price[:n].mean()), 100, ["scaled"], [50])
+    assert check_truncation(lambda n: price[:n, None] - price[:n].mean(), 100, ["scaled"], [50])
 
 
 def test_missing_values_are_no_difference():

@@ -12,7 +12,7 @@ def _evidence(auc=0.64, low=0.62, baseline=0.60, gain_low=0.02, ece=0.02, moved=
 
 
 def _rival(lead, low, **more):
-    return Rivalry(3, 0.64 - lead, Interval(lead, low, lead + 0.02), **more)
+    return Rivalry(3, 0.64 - lead, Interval(lead, low, lead + 0.02), **{"moved": 900, **more})
 
 
 @pytest.mark.parametrize(
@@ -36,6 +36,8 @@ def _rival(lead, low, **more):
         (_evidence(ece=math.nan), None, False, "off by nan"),
         (_evidence(), _rival(0.01, 0.002), True, "and champion 3 by 0.010"),
         (_evidence(), _rival(0.01, -0.002), False, "champion 3 has AUC 0.630"),
+        (_evidence(), _rival(0.01, 0.002, moved=199), False, "champion 3 stays: 199 test rows"),
+        (_evidence(), _rival(0.01, 0.002, moved=200), True, "and champion 3 by 0.010"),
         (_evidence(), _rival(-0.01, -0.02), False, "the lead is -0.010"),
         (_evidence(), _rival(math.nan, math.nan), False, "champion 3"),
         (_evidence(), _rival(math.nan, math.nan, same_features=False), True, "no longer made"),

@@ -83,7 +83,8 @@ def test_nothing_later_than_its_span_changes_a_label(made, market, tmp_path):
     books, part = _rows(lake)
     _, whole = _rows(made[0])
     whole = whole[: part.size]
-    settled = np.maximum(whole["label_end_ns"], whole["barrier_end_ns"]) <= books["exchange_ns"][-1]
+    ends = np.maximum(np.maximum(whole["label_end_ns"], whole["barrier_end_ns"]), whole["smoothed_end_ns"])
+    settled = ends <= books["exchange_ns"][-1]
     assert settled.sum() > 200
     for name in whole.dtype.names:
         np.testing.assert_array_equal(part[name][settled], whole[name][settled])
@@ -146,5 +147,5 @@ def test_prices_are_mid_or_weighted_mid_and_nothing_where_a_side_is_empty():
     books["ask_px"][1], books["ask_sz"][1] = np.nan, 0.0
     np.testing.assert_array_equal(price_series(books, "mid"), [101.0, np.nan])
     np.testing.assert_array_equal(price_series(books, "weighted_mid"), [101.5, np.nan])
-    with pytest.raises(ValueError, match="mid, received 'last'"):
+    with pytest.raises(ValueError, match="microprice, received 'last'"):
         price_series(books, "last")

@@ -9,9 +9,10 @@ from models.training import Choices
 from simulator.capture import frames
 from tasks.featurize import featurize
 from tasks.label import label
-from tasks.promote import promote
+from tasks.promote import promote, rivalry
 from tasks.record import Recorder, record
 from tasks.train import examples_of, train_model
+from warehouse.errors import UnknownStreamError
 from warehouse.expectations import Findings, Stretch
 from warehouse.lake import Lake
 from warehouse.quarantine import mark
@@ -98,6 +99,21 @@ def test_champion_serves_and_an_equal_one_does_not_replace_it(taught, again):
     assert not kept.promote
     assert registry.champion_version() == trained.version
     assert registry.load(again.version).tags["why"] == kept.why
+    assert rivalry(registry, again.result, again.examples).moved == 0  # nothing is later than what the champion learnt from
+
+
+def test_champion_and_candidate_meet_only_on_rows_that_both_had_not_seen(taught):
+    lake, registry, trained = taught
+    whole = trained.examples
+    middle_ns = trained.result.test_start_ns + (trained.result.test_end_ns - trained.result.test_start_ns) // 2
+    early = train_model(lake, registry, VENUE, SYMBOL, CHOICES, end_ns=middle_ns)
+    until_ns = int(registry.load(early.version).tags["trained_until_ns"])
+    assert middle_ns - 2 * SECOND < until_ns < middle_ns + SECOND
+    registry.set_champion(early.version, "made")
+    rival = rivalry(registry, trained.result, whole)
+    rows = trained.result.out_of_sample.row
+    assert rival.moved == ((whole.direction[rows] != 0) & (whole.exchange_ns[rows] > until_ns)).sum() > 200
+    assert rival.champion_auc == pytest.approx(trained.result.auc.value, abs=0.05)
 
 
 def test_labels_of_another_time_do_not_reach_into_rows(taught):
@@ -151,3 +167,18 @@ def test_rows_whose_features_or_label_touch_a_finding_are_left_out(taught, tmp_p
     assert not examples_of(lake, VENUE, SYMBOL).usable.any()
     mark(lake, VENUE, SYMBOL, day, Findings({}, {}, {}))
     assert "quarantined" not in examples_of(lake, VENUE, SYMBOL).lost
+
+
+def test_an_unknown_stream_is_named_with_those_that_there_are(taught):
+    with pytest.raises(UnknownStreamError, match=f"{VENUE} {SYMBOL}.*tidebook refresh"):
+        examples_of(taught[0], "nasdaq", SYMBOL)
+
+
+def test_rows_that_came_after_the_named_versions_are_not_learnt_from(taught, tmp_path):
+    lake = Lake(shutil.copytree(taught[0].root, tmp_path / "copy"))
+    versions, before = lake.versions(), examples_of(lake, VENUE, SYMBOL)
+    (day,) = (day for _, _, day in lake.partitions("labels"))
+    rows = lake.rows("labels", VENUE, SYMBOL)[:1000]
+    lake.replace("labels", VENUE, SYMBOL, day, {name: rows[name] for name in rows.dtype.names}, {"made": "shorter"})
+    assert len(examples_of(lake, VENUE, SYMBOL).exchange_ns) < len(before.exchange_ns)
+    assert np.array_equal(examples_of(lake, VENUE, SYMBOL, versions=versions).exchange_ns, before.exchange_ns)

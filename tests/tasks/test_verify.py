@@ -8,6 +8,7 @@ from simulator.capture import frames
 from tasks import verify as verifying
 from tasks.features.catalogue import NAMES
 from tasks.features.fold import Features
+from tasks.replay import CaptureTruncatedError
 from tasks.verify import verify
 
 VENUE, RAW = "binance_usdm", "BTCUSDT"
@@ -124,3 +125,38 @@ def test_features_that_differ_between_live_and_batch_are_found(market, monkeypat
     found = verify(market, VENUE, RAW)
     assert (found.feature_mismatches, found.score_mismatches, found.parity_mismatches) == (2, 0, 2)
     assert any("live and the batch path" in problem for problem in found.problems)
+
+
+def test_a_capture_that_is_cut_short_is_judged_as_far_as_it_goes(market):
+    def cut():
+        yield from market[:2_000]
+        raise CaptureTruncatedError("made.gz", 2_000, "cut")
+
+    found = verify(cut(), VENUE, RAW)
+    assert found.messages == 2_000
+    assert found.rows == found.parity_rows > 0
+    assert not found.is_good
+    assert any("2000 readable lines" in problem for problem in found.problems)
+
+
+def test_rows_that_one_path_has_and_the_other_lacks_all_count(market, monkeypatch):
+    class Short(Features):
+        def batch(self, *events):
+            meta, out = super().batch(*events)
+            return meta[:-3], out[:-3]
+
+    monkeypatch.setattr(verifying, "Features", Short)
+    found = verify(market[:2_000], VENUE, RAW)
+    assert found.feature_mismatches == found.parity_mismatches == found.rows > 0
+
+
+def test_a_row_wrong_in_features_and_score_counts_as_both(market, monkeypatch):
+    class Off(Features):
+        def batch(self, *events):
+            meta, out = super().batch(*events)
+            out[5, NAMES.index("mid")] += 1.0
+            return meta, out
+
+    monkeypatch.setattr(verifying, "Features", Off)
+    found = verify(market[:2_000], VENUE, RAW, TwoMinds([5]))
+    assert (found.feature_mismatches, found.score_mismatches, found.parity_mismatches) == (1, 1, 1)
