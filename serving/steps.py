@@ -1,7 +1,8 @@
 """The batch steps as one person runs them by hand: the same verbs that the flows schedule."""
 
 from collections.abc import Callable
-from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor, as_completed
+from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor, as_completed
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -25,18 +26,25 @@ __all__ = ["choices_of", "costs_of", "draw", "draw_day", "refresh", "registry_of
 def refresh(lake: Lake, settings: Settings, advance: Advance = lambda *_: None, workers: int | None = None) -> list[dict[str, Any]]:
     """Bring features, bars, signals and labels of every recorded partition up to date, several streams side by side."""
     done: list[dict[str, Any]] = []
-    Pool = ProcessPoolExecutor if settings.refresh_by == "processes" else ThreadPoolExecutor
-    for streams in waves(lake, settings.reference):
-        with Pool(workers or settings.refresh_workers) as pool:
-            try:
+    with side_by_side(settings.refresh_by, workers or settings.refresh_workers) as pool:
+        try:
+            for streams in waves(lake, settings.reference):
                 asked = [pool.submit(refresh_stream, settings, *stream, days) for stream, days in streams.items()]
                 for found in as_completed(asked):
                     done += found.result()
                     advance(len(found.result()), "features, bars and labels of {venue} {symbol}".format(**found.result()[-1]))
-            except BaseException:
-                pool.shutdown(cancel_futures=True)
-                raise
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
     return sorted(done, key=lambda row: (row["venue"], row["symbol"], row["day"]))
+
+
+def side_by_side(by: str, workers: int) -> Executor:
+    """Return a pool of `threads` or `processes`."""
+    if by != "processes":
+        return ThreadPoolExecutor(workers)
+    # Fresh processes: a fork has the locks of DuckDB's and the table log's threads without the threads, and hangs.
+    return ProcessPoolExecutor(workers, mp_context=get_context("spawn"))
 
 
 def refresh_stream(settings: Settings, venue: str, symbol: str, days: list[str]) -> list[dict[str, Any]]:
