@@ -18,6 +18,7 @@ from datetime import UTC, datetime
 
 from flows.alone import alone
 from flows.settings import LOOPBACK, POOL, Settings
+from serving import deployments
 from serving.child import Child, end_orphans
 from serving.errors import AlreadyUpError, PortInUseError, ServerStartError, ServingError, StoppedError
 from serving.prefect_api import UNFINISHED, PrefectServer
@@ -110,9 +111,10 @@ def _start_servers(
     children.append(Child("worker", worker, settings))
     _wait(lambda: server.answers(f"/work_pools/{POOL}"), children, told, children[-1])
     server.pause_pool(False)
-    with _job("deploy", [*PREFECT, "deploy", "--all"], settings) as deploy:
+    chosen = [word for name in deployments.names(settings) for word in ("-n", name)]
+    with _job("deploy", [*PREFECT, "deploy", *chosen], settings) as deploy:
         _finish(deploy, children, told)
-    wanted = _match_schedules_to_streams(settings, server)
+    wanted = deployments.match_schedules(settings, server)
     _wait(lambda: _reads(f"{settings.mlflow_url}/health"), children, told, children[-2])  # flows must not race its migrations
     report(f"MLflow   {settings.mlflow_url}")
     return wanted
@@ -191,22 +193,6 @@ def _leave_the_past(server: PrefectServer, report: Callable[[str], None]) -> Non
             if run["deployment_id"] in kept:
                 server.set_state(run, "CANCELLED", "missed while tidebook was down", force=True)
             kept.add(run["deployment_id"])
-
-
-def _match_schedules_to_streams(settings: Settings, server: PrefectServer) -> list[dict]:
-    """Switch the schedules of each venue's standing flows to what is wanted; return those wanted."""
-    standing = ("ingest", "live") if settings.score else ("ingest",)
-    wanted = []
-    for name, deployment in server.deployments().items():
-        venue = (deployment["parameters"] or {}).get("venue")
-        if venue is not None:
-            is_wanted = venue in settings.streams and name.partition("/")[0] in standing
-            server.keep_schedules(deployment, is_wanted)
-            wanted += [deployment] * is_wanted
-        elif name.partition("/")[0] == "normalise":
-            server.keep_schedules(deployment, len(settings.streams) > 1)
-            wanted += [deployment] * (len(settings.streams) > 1)
-    return wanted
 
 
 def _end_flows(children: list[Child], within_s: float) -> None:

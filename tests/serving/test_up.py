@@ -9,10 +9,9 @@ from serving.up import up
 pytestmark = pytest.mark.prefect
 
 
-def test_every_flow_is_deployed_and_mlflow_answers(served):
+def test_every_batch_flow_is_deployed_and_mlflow_answers(served):
     names = set(served.server.deployments())
-    assert {"ingest/binance-usdm", "live/binance-usdm"} <= names
-    assert {"refresh/refresh", "retrain/retrain", "benchmark/benchmark", "upkeep/upkeep"} <= names
+    assert names == {f"{flow}/{flow}" for flow in ("normalise", "refresh", "backfill", "retrain", "benchmark", "upkeep")}
     with urllib.request.urlopen(f"{served.settings.mlflow_url}/health", timeout=5) as answer:
         assert answer.status == 200
 
