@@ -4,7 +4,7 @@ VENV := .venv
 RUN := $(VENV)/bin
 export NUMBA_CACHE_DIR ?= $(CURDIR)/.numba
 READY := $(VENV)/.ready
-SHARED := -n 2 --dist loadgroup
+SHARED := -n 2 --dist loadgroup --no-loadscope-reorder
 
 .PHONY: demo test fast slow check bench lock up clean
 

@@ -1,5 +1,6 @@
 """Servers that several tests look at: started once, by the command that users start them with."""
 
+import os
 import signal
 import socket
 import subprocess
@@ -9,6 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+
+if "PYTEST_XDIST_WORKER" in os.environ:
+    os.environ.setdefault("OMP_NUM_THREADS", "1")  # the workers share the cores: threads that wait for each other spin
 
 from flows.settings import HOME, Settings
 from serving.prefect_api import PrefectServer
@@ -22,8 +26,13 @@ sys.exit(up(Settings(), say=lambda line: print(line, flush=True)))
 FINAL = ("COMPLETED", "FAILED", "CRASHED", "CANCELLED")
 
 
+LONG = ("test_soak.py", "test_golden.py", "test_train.py")  # these begin first, or one worker waits for the other at the end
+
+
+@pytest.hookimpl(tryfirst=True)  # the workers read the groups in a hook of the same name
 def pytest_collection_modifyitems(items):
     """Keep the tests of a file on one worker, and all that start Prefect servers on one: two sets of servers starve each other."""
+    items.sort(key=lambda item: LONG.index(item.path.name) if item.path.name in LONG else len(LONG))
     for item in items:
         group = "prefect" if item.get_closest_marker("prefect") else item.path.name
         item.add_marker(pytest.mark.xdist_group(group))

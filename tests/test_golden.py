@@ -4,6 +4,7 @@ import json
 import re
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -67,7 +68,7 @@ def test_one_event_at_a_time_gives_the_same_bytes(stream):
 
 def _interpreters():
     found = {}
-    for minor in (11, 12, 13):
+    for minor in {11, 12, 13} - {sys.version_info.minor}:  # what is expected was made by this one
         pyenv = sorted(Path.home().glob(f".pyenv/versions/3.{minor}.*/bin/python"))
         for candidate in [shutil.which(f"python3.{minor}"), *map(str, pyenv)]:
             if candidate and f"3.{minor}." in _version(candidate):
