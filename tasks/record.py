@@ -122,7 +122,7 @@ class Recorder:
     def _open(self, raw_symbol: str) -> "_Stream":
         symbol = directory.canonical_symbol(self.venue, raw_symbol)
         session = self.writer.session(self.venue, symbol, self.session_id, self._tables)
-        base: Mapping[str, int] = {**session.base, "event": session.base_event_seq}
+        base = session.start
         told = self.instruments.get(raw_symbol)
         adapter = directory.adapter(self.venue, raw_symbol, base, session.since_ns, instrument=told)
         raw = RawWriter(self.lake.root, self.venue, symbol, partial(saved, adapter), self.session_id) if self._keep_raw else None

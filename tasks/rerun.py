@@ -85,7 +85,7 @@ def _rerun(lake: Lake, writer: Writer, venue: str, files: list[Capture], told: R
 def _taken_up(venue: str, first: Capture, session: Session, told: Rerun) -> Adapter:
     """Return the adapter as it was before the first line of a file."""
     raw_symbol = directory.raw_symbol(venue, first.symbol)
-    base = {**session.base, "event": session.base_event_seq}
+    base = session.start
     adapter = directory.adapter(venue, raw_symbol, base, session.since_ns)
     state = first.state
     if state:

@@ -145,26 +145,36 @@ def _with_keys(table: str, stream: Stream, rows: pa.Table) -> pa.Table:
 
 
 def _bound(connection: duckdb.DuckDBPyConnection, found: Mapping[str, tuple[Snapshot, Mapping[Stream, pa.Table]]]) -> None:
-    """Create `stream_bounds`: the first and last moment known of each stream, from the log's statistics."""
+    """Create `stream_bounds`: the first and last moment known of each stream and its last book, from the log's statistics."""
     bounds: dict[Stream, tuple[int, int]] = {}
+    books: dict[Stream, tuple[int, int]] = {}
     for table, (snapshot, tails) in found.items():
         if table not in HEARD:
             continue
         for file in snapshot.files:
             if file.rows:
                 _widen(bounds, (file.venue, file.symbol), *file.bound("exchange_ns"))
+                if table == BOOKS:
+                    _widen(books, (file.venue, file.symbol), *file.bound("exchange_ns"))
         for stream, rows in tails.items():
             stamps = rows["exchange_ns"].to_numpy()
             _widen(bounds, stream, int(stamps.min()), int(stamps.max()))
-    values = ", ".join(f"({_quoted(v)}, {_quoted(s)}, {low}::BIGINT, {high}::BIGINT)" for (v, s), (low, high) in sorted(bounds.items()))
-    none = "SELECT NULL::VARCHAR, NULL::VARCHAR, NULL::BIGINT, NULL::BIGINT WHERE false"
+            if table == BOOKS:
+                _widen(books, stream, int(stamps.min()), int(stamps.max()))
+    values = ", ".join(
+        f"({_quoted(v)}, {_quoted(s)}, {low}::BIGINT, {high}::BIGINT, {books.get((v, s), (0, 'NULL'))[1]}::BIGINT)"
+        for (v, s), (low, high) in sorted(bounds.items())
+    )
+    none = "SELECT NULL::VARCHAR, NULL::VARCHAR, NULL::BIGINT, NULL::BIGINT, NULL::BIGINT WHERE false"
     connection.execute(
-        f"CREATE VIEW stream_bounds AS SELECT * FROM ({'VALUES ' + values if bounds else none}) AS b(venue, symbol, first_ns, last_ns)"
+        f"CREATE VIEW stream_bounds AS SELECT * FROM ({'VALUES ' + values if bounds else none}) "
+        "AS b(venue, symbol, first_ns, last_ns, last_book_ns)"
     )
 
 
 GROWN = ("labels", "predictions")  # columns were added since lakes of this kind exist
-HEARD = ("l2_snapshots", "trades", "coverage_changes")  # what is known of a stream by its own clock
+BOOKS = "l2_snapshots"
+HEARD = (BOOKS, "trades", "coverage_changes")  # what is known of a stream by its own clock
 
 
 def _widen(bounds: dict[Stream, tuple[int, int]], stream: Stream, low: int, high: int) -> None:

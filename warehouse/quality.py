@@ -103,6 +103,8 @@ def _notes_and_bounds(
     mine = "venue = coalesce($venue, venue) AND symbol = coalesce($symbol, symbol)"
     with lake.connect(venue, symbol) as connection:
         rows = connection.execute(f"SELECT * FROM quality WHERE {mine} AND end_ns >= $since", asked).to_arrow_table().to_pylist()
-        bounds = connection.execute(f"SELECT * FROM stream_bounds WHERE {mine} AND $since >= -1 ORDER BY ALL", asked).fetchall()
+        bounds = connection.execute(
+            f"SELECT venue, symbol, first_ns, last_ns FROM stream_bounds WHERE {mine} AND $since >= -1 ORDER BY ALL", asked
+        ).fetchall()
     # Who asks for streams means those that are recorded; what is made of several venues has no coverage.
     return rows, {(of, name): (first, last) for of, name, first, last in bounds if of != "all"}

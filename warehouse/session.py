@@ -27,7 +27,8 @@ from warehouse.errors import (
     writing,
 )
 from warehouse.layout import Layout
-from warehouse.read import high
+from warehouse.read import High, high
+from warehouse.read import rows as read_rows
 from warehouse.schema import TABLES
 from warehouse.seal import recover, seal
 from warehouse.wal import Part, Segment, encode
@@ -49,6 +50,8 @@ class Session:
     since_ns : int
         `exchange_ns` of the last book before this session, or of the last other event where there was no book, likewise;
         0 if there was none.
+    last_trade_id, last_trade_ns : int
+        The venue's number and `exchange_ns` of the last trade before this session, likewise; -1 and 0 if there was none.
     resume : dict
         Table to the highest `seq` acknowledged so far, -1 if none.  Rows up to it are skipped when appended again.
     """
@@ -59,8 +62,15 @@ class Session:
     base: dict[str, int]
     base_event_seq: int
     since_ns: int
+    last_trade_id: int
+    last_trade_ns: int
     resume: dict[str, int]
     _buffers: "dict[str, _Records | _Text]" = field(repr=False, compare=False, default_factory=dict)
+
+    @property
+    def start(self) -> dict[str, int]:
+        """Return what an adapter goes on from: the first numbers by table, of events as `event`, and the last trade."""
+        return {**self.base, "event": self.base_event_seq, "trade_id": self.last_trade_id, "trade_ns": self.last_trade_ns}
 
     def append(self, table: str, rows: Any) -> int:
         """Copy rows into memory and return how many were new; see `Writer.append`."""
@@ -441,7 +451,9 @@ class Writer:
                 # What followed the last book is not known: books that were silent may have been lost, though trades came.
                 ends = {table: far.exchange_ns for table, far in highs.items() if "event_seq" in TABLES[table].names}
                 since_ns = ends.get("l2_snapshots", 0) if ends.get("l2_snapshots", 0) > 0 else max(ends.values())
-                entries.append({"session_id": session_id, "base_event_seq": event_seq + 1, "since_ns": since_ns, "base": {}})
+                trade_id, trade_ns = self._last_trade(venue, symbol, highs["trades"])
+                told = {"since_ns": since_ns, "last_trade_id": trade_id, "last_trade_ns": trade_ns}
+                entries.append({"session_id": session_id, "base_event_seq": event_seq + 1, **told, "base": {}})
             entry = entries[found]
             for table in tables:
                 entry["base"].setdefault(table, highs[table].seq + 1)
@@ -458,7 +470,16 @@ class Writer:
             {table: entry["base"][table] for table in tables},
             entry["base_event_seq"],
             entry["since_ns"],
+            entry.get("last_trade_id", -1),  # not told of sessions opened before 2026-11-21
+            entry.get("last_trade_ns", 0),
             {table: highs[table].seq for table in tables},
             stream.buffers,
         )
         return stream.session
+
+    def _last_trade(self, venue: str, symbol: str, far: High) -> tuple[int, int]:
+        # The next session's first trade shows by its number whether others were lost in between.
+        if far.seq < 0:
+            return -1, 0
+        last = read_rows(self._layout, "trades", venue, symbol, far.exchange_ns)
+        return (int(last["trade_id"].max()), far.exchange_ns) if last.size else (-1, 0)

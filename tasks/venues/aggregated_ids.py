@@ -13,6 +13,11 @@ class AggregatedIds:
     A trade of n fills takes n numbers, so the one after id 10 has an id of 10 + n.  Venues do not
     promise that no number is left out, so holes are believed only where they are rare.
 
+    Parameters
+    ----------
+    last : int
+        The largest id of the session before, -1 where there was none.
+
     Attributes
     ----------
     last : int
@@ -28,8 +33,8 @@ class AggregatedIds:
     [(True, False), (True, False), (False, False), (True, True), (True, False)]
     """
 
-    def __init__(self) -> None:
-        self.last = -1
+    def __init__(self, last: int = -1) -> None:
+        self.last = last
         self._recent: deque[int] = deque(maxlen=_REMEMBERED)
         self._fitting = self._holes = 0
 

@@ -116,6 +116,7 @@ class Binance:
         self._first_event = base.get("event", 0)  # the opening change takes it
         self._book["event_seq"] = self._first_event + 1
         self._since_ns, self._reread, self.state = since_ns, 0, START
+        self._before = base.get("trade_id", -1), base.get("trade_ns", 0)  # the last trade of the session before
         self.row, self.trade, self.quote = self._book["row"], self._book["trade"], self._book["quote"]
         self.change = np.zeros(1, CHANGE_ROW)
         self.unreadable: dict[str, object] = {}
@@ -176,8 +177,7 @@ class Binance:
             case kernel.BOOKED | kernel.TRADED | kernel.QUOTED:
                 yield from _PLAIN[code]
             case kernel.FIRST_TRADE:
-                kernel.number_trade(self._book)
-                yield TRADE
+                yield from self._first_trade(receive_ns)
             case kernel.WAIT:
                 self._buffer.append((frame, receive_ns))
                 self.needs_snapshot = True
@@ -287,6 +287,16 @@ class Binance:
         if was_live:
             self._rare_counts["gaps"] += 1
             yield from self._mark(GAP, int(self._book["book_ns"][0]), receive_ns)
+
+    def _first_trade(self, receive_ns: int) -> Iterator[int]:
+        # Trades may have been lost since the session before, also while its books came or ours came already.
+        (before_id, before_ns), trade_id = self._before, int(self.trade["trade_id"][0])
+        if 0 <= before_id < trade_id - 1:
+            self._book["expected_id"], self._book["received_id"], self._book["trade_before_ns"] = before_id + 1, trade_id, before_ns
+            yield from self._trade_gap(receive_ns)
+        else:
+            kernel.number_trade(self._book)
+            yield TRADE
 
     def _trade_gap(self, receive_ns: int) -> Iterator[int]:
         # Lost trades spoil flow, not the book: doubtful since the last that came, and good again at once.

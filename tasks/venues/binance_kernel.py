@@ -112,9 +112,11 @@ def _trade(book, receive_ns):
     last = book["last_trade_id"]
     if last >= 0 and msg["trade_id"] <= last:
         return OLD
-    book["last_trade_id"] = msg["trade_id"]
     if msg["off_book"]:
+        if last >= 0:
+            book["last_trade_id"] = msg["trade_id"]
         return IGNORED
+    book["last_trade_id"] = msg["trade_id"]
     row = book["trade"]
     price = msg["units"][0] / sc.POW10[book["decimals"]]
     book["trade_before_ns"] = row["exchange_ns"]
@@ -124,12 +126,12 @@ def _trade(book, receive_ns):
     row["size"] = msg["size"][0] if book["contract_usd"] == 0.0 else msg["size"][0] * book["contract_usd"] / price
     row["aggressor"] = -1 if msg["maker"] else 1
     row["receive_ns"] = receive_ns
-    if last >= 0 and msg["trade_id"] != last + 1:
+    if last < 0 or not book["begun"]:
+        return FIRST_TRADE
+    if msg["trade_id"] != last + 1:
         book["expected_id"] = last + 1
         book["received_id"] = msg["trade_id"]
         return TRADE_GAP
-    if not book["begun"]:
-        return FIRST_TRADE
     _number_trade(book)
     return TRADED
 

@@ -29,7 +29,7 @@ from tasks.venues.bybit_wire import BybitWire
 from tasks.venues.errors import UnknownVenueError, UnreadableFrameError, WrongVenueError
 from tasks.venues.json_frame import size_of
 from tasks.venues.ladder import Instrument, Ladder
-from tasks.venues.touch_witness import APART_NS, TouchWitness
+from tasks.venues.touch_witness import TouchWitness
 from warehouse.schema import CROSSED, LEVELS
 
 DEPTH = 50
@@ -224,8 +224,7 @@ class Bybit:
 
     def _doubt(self, why: str, now_ns: int, receive_ns: int) -> Iterator[int]:
         self._ladder.rare["suspects"] += 1
-        # A quote is not held against what moved shortly before it: the last to agree may have been wrong that long.
-        self.doubts.append((min(self._witness.agreed_ns - APART_NS, self._crossed_ns or now_ns), now_ns, why))
+        self.doubts.append((min(self._witness.agreed_ns, self._crossed_ns or now_ns), now_ns, why))
         yield from self._ladder.gap(receive_ns)
 
     def _touch(self, message: Frame, frame: bytes, receive_ns: int) -> Iterator[int]:

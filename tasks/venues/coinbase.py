@@ -97,7 +97,7 @@ class Coinbase:
         self.symbol = canonical_symbol(self.venue, raw_symbol)
         self._ladder = ladder = Ladder(self.raw_symbol, self.symbol, base, since_ns, 0, stale_s, instrument)
         self.row, self.trade, self.quote, self.change = ladder.row, ladder.trade, ladder.quote, ladder.change
-        self._ids, self._witness = TradeIds(), TouchWitness()
+        self._ids, self._witness = TradeIds(base.get("trade_id", -1)), TouchWitness()
         self.doubts: deque[tuple[int, int, str]] = deque(maxlen=1000)
         self._last_frame, self._last_ns, self._crossed_ns, self._seen_ns, self._seen_receive_ns = b"", 0, 0, 0, 0
         self._is_whole, self._is_timeless = False, False  # a whole book may wait for the time at which it was so
@@ -172,7 +172,7 @@ class Coinbase:
         is_crossed = row["bid_px"][0] >= row["ask_px"][0]
         self._crossed_ns = (self._crossed_ns or now_ns) if is_crossed else 0
         if is_crossed and now_ns - self._crossed_ns > CROSSED_NS:
-            return "the book stays crossed", self._crossed_ns
+            return "the book stays crossed", min(self._witness.agreed_ns, self._crossed_ns)  # what crossed it was wrong before
         if self._witness.doubts(self._last_ns, now_ns, row["bid_px"], row["bid_sz"], row["ask_px"], row["ask_sz"]):
             return self._witness.contradiction, self._witness.agreed_ns
         return "", 0
@@ -259,8 +259,8 @@ class Coinbase:
         ladder, now_ns = self._ladder, self._time(message.time, frame, receive_ns) or receive_ns
         if self._ids.promise(message.last_trade_id):
             ladder.rare["trade_id_gaps"] += 1
-            state = ladder.state
-            yield from ladder.mark(GAP, now_ns, receive_ns, self._ids.last + 1, message.last_trade_id)
+            state, since_ns = ladder.state, min(ladder.last_trade_ns or now_ns, now_ns)
+            yield from ladder.mark(GAP, since_ns, receive_ns, self._ids.last + 1, message.last_trade_id)
             if state != GAP:
                 yield from ladder.mark(state, now_ns, receive_ns)
         if self._is_whole and self._is_timeless:

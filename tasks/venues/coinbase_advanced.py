@@ -104,7 +104,7 @@ class CoinbaseAdvanced:
         self._products = {self.raw_symbol, mirrored(self.raw_symbol)}
         self._ladder = ladder = Ladder(self.raw_symbol, self.symbol, base, since_ns, 0, stale_s, instrument)
         self.row, self.trade, self.quote, self.change = ladder.row, ladder.trade, ladder.quote, ladder.change
-        self._ids, self._witness = TradeIds(), TouchWitness(_APART_NS)
+        self._ids, self._witness = TradeIds(base.get("trade_id", -1)), TouchWitness(_APART_NS)
         self.doubts: deque[tuple[int, int, str]] = deque(maxlen=1000)
         self._is_whole, self._last_ns, self._last_receive_ns, self._crossed_ns = False, 0, 0, 0
 
@@ -180,7 +180,7 @@ class CoinbaseAdvanced:
         is_crossed = row["bid_px"][0] >= row["ask_px"][0]
         self._crossed_ns = (self._crossed_ns or now_ns) if is_crossed else 0
         if is_crossed and now_ns - self._crossed_ns > CROSSED_NS:
-            return "the book stays crossed", self._crossed_ns
+            return "the book stays crossed", min(self._witness.agreed_ns, self._crossed_ns)  # what crossed it was wrong before
         if self._witness.doubts(self._last_ns, now_ns, row["bid_px"], row["bid_sz"], row["ask_px"], row["ask_sz"]):
             return self._witness.contradiction, self._witness.agreed_ns
         return "", 0

@@ -16,7 +16,7 @@ from tasks.venues.wire import Heard, Line, Rules, batches
 CHANNELS = ("l2Book", "trades")
 _PER_CONNECTION = 100  # symbols
 _RULES = Rules(
-    ping_s=30.0, ping=b'{"method":"ping"}', silence_s=55.0, sends_s=20.0, connects_s=1.0, budget=1200.0, budget_s=60.0
+    ping_s=10.0, ping=b'{"method":"ping"}', silence_s=20.0, sends_s=20.0, connects_s=1.0, budget=1200.0, budget_s=60.0
 )  # fmt: skip
 
 

@@ -118,7 +118,7 @@ class Kraken:
         self.row, self.trade, self.quote, self.change = ladder.row, ladder.trade, ladder.quote, ladder.change
         self._texts: LevelTexts[tuple[str, str, str]] = LevelTexts()  # what the checksum is made of, price, size
         self._decimals = max(0, ladder.instrument.price_decimals), max(0, ladder.instrument.size_decimals)
-        self._ids, self._pace = TradeIds(), Pace()
+        self._ids, self._pace = TradeIds(base.get("trade_id", -1)), Pace()
         self._is_whole = self._has_checksums = False
         self._last = [b"", b""]  # update and snapshot, to know one that comes twice
 

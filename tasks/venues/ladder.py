@@ -93,6 +93,7 @@ class Ladder:
         self._change_seq, self._unreadable_seq = base.get("coverage_changes", 0), base.get("unreadable", 0)
         self._first_event = base.get("event", 0)  # the opening change takes it
         self.book["event_seq"] = self._first_event + 1
+        self.book["last_trade_id"], self._trade_ns = base.get("trade_id", -1), base.get("trade_ns", 0)  # of the session before
         self._since_ns, self.state = since_ns, START
         self.row, self.trade, self.quote = self.book["row"], self.book["trade"], self.book["quote"]
         self.change = np.zeros(1, CHANGE_ROW)
@@ -117,6 +118,11 @@ class Ladder:
     def is_live(self) -> bool:
         """Return whether the book is whole and current."""
         return bool(self.book["synced"][0] == 2)
+
+    @property
+    def last_trade_ns(self) -> int:
+        """Return the exchange time of the newest trade, also of the session before; 0 where there was none."""
+        return int(self.trade["exchange_ns"][0]) or self._trade_ns
 
     @property
     def last_id(self) -> int:
@@ -249,7 +255,7 @@ class Ladder:
         yield from self.begin(exchange_ns, receive_ns)
         if missed:
             self.rare["trade_id_gaps"] += 1
-            state, since_ns = self.state, int(self.trade["exchange_ns"][0]) or exchange_ns
+            state, since_ns = self.state, self.last_trade_ns or exchange_ns
             yield from self.mark(GAP, min(since_ns, exchange_ns), receive_ns, int(self.book["last_trade_id"][0]) + 1, trade_id)
             if state != GAP:
                 yield from self.mark(state, exchange_ns, receive_ns)

@@ -75,7 +75,7 @@ class Okx:
         self._ladder = ladder = Ladder(self.raw_symbol, self.symbol, base, since_ns, 0, stale_s, instrument)
         self.row, self.trade, self.quote, self.change = ladder.row, ladder.trade, ladder.quote, ladder.change
         self._texts: LevelTexts[str] = LevelTexts()
-        self._ids, self._pace = AggregatedIds(), Pace()
+        self._ids, self._pace = AggregatedIds(base.get("trade_id", -1)), Pace()
         self._is_whole = self._has_checksums = self._has_numbers = False
         self._last_seq, self._last_frame, self._last_snapshot = -1, b"", b""
         self._seen: deque[tuple[int, int]] = deque(maxlen=256)  # numbers of updates in the book, to know one that comes twice

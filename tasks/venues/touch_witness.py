@@ -37,7 +37,8 @@ class TouchWitness:
     Attributes
     ----------
     agreed_ns : int
-        Time of the last quote that the book did not contradict.
+        Until when the book is known to have been right: a quote is not held against what moved shortly before it, so
+        this is as long before the last quote that the book did not contradict.
     contradiction : str
         What the last contradiction was.
 
@@ -117,7 +118,7 @@ class TouchWitness:
             if not said and not is_ask:
                 said = _against("ask", quote[3], quote[4], self._moved[1], since_ns, ask_px.tolist(), ask_sz.tolist(), -1.0)
             if not said:
-                self._against, self.agreed_ns = 0, quote[0]
+                self._against, self.agreed_ns = 0, since_ns
             elif quote[0] - self._counted_ns >= self._apart_ns:  # trades of one sweep are one witness
                 self._against, self._counted_ns, self.contradiction = self._against + 1, quote[0], said
         if self._against < ENOUGH:

@@ -13,6 +13,11 @@ _AWAITED = 1000  # ids that were skipped and may still come; a longer skip is a 
 class TradeIds:
     """Where each trade belongs among those before it.
 
+    Parameters
+    ----------
+    last : int
+        The newest id of the session before, -1 where there was none.
+
     Attributes
     ----------
     last : int
@@ -29,8 +34,8 @@ class TradeIds:
     True
     """
 
-    def __init__(self) -> None:
-        self.last = self._promised = self._told = -1
+    def __init__(self, last: int = -1) -> None:
+        self.last, self._promised, self._told = last, -1, -1
         self._recent: deque[int] = deque(maxlen=_REMEMBERED)
         self._awaited: set[int] = set()
 

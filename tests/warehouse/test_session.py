@@ -42,6 +42,7 @@ def test_a_first_session_begins_at_nought(lake):
         assert session.base == dict.fromkeys(TABLES, 0)
         assert session.resume == dict.fromkeys(TABLES, -1)
         assert (session.base_event_seq, session.since_ns) == (0, 0)
+        assert (session.last_trade_id, session.last_trade_ns) == (-1, 0)
         assert writer.session(*STREAM, "first") is session
 
 
@@ -78,7 +79,9 @@ def test_a_new_session_follows_the_last_acknowledged_row(lake):
         session = writer.session(*STREAM, "tuesday")
         assert (session.base["trades"], session.base["l2_snapshots"]) == (10, 0)
         assert session.base_event_seq == 19
-        assert session.since_ns == rows_of("trades", 9, 1)["exchange_ns"][0]
+        last = rows_of("trades", 9, 1)[0]
+        assert session.since_ns == session.last_trade_ns == last["exchange_ns"]
+        assert session.last_trade_id == session.start["trade_id"] == last["trade_id"]
         session.append("trades", rows_of("trades", 10, 2))
     assert _bits(lake) == rows_of("trades", 0, 12).tobytes()
 
@@ -92,7 +95,8 @@ def test_bases_survive_a_kill_before_the_first_commit(lake):
     _drop(writer)
     with lake.writer() as writer:
         after = writer.session(*STREAM, "tuesday")
-    assert (after.base, after.base_event_seq, after.since_ns) == (before.base, before.base_event_seq, before.since_ns)
+    assert (after.start, after.since_ns) == (before.start, before.since_ns)
+    assert after.last_trade_id == rows_of("trades", 9, 1)["trade_id"][0]
     assert after.resume["trades"] == 13
 
 

@@ -599,6 +599,19 @@ def test_numbers_go_on_from_where_an_earlier_session_ended():
     assert play.stream.counts["book_updates"] == play.stream.counts["trades"] == 1
 
 
+@pytest.mark.parametrize(("first", "holes"), [(9, 0), (12, 1), (3, 0)])  # 3: numbers of a past day, played after it
+def test_first_trade_shows_what_was_lost_since_the_session_before(first, holes):
+    play = joined("binance_usdm", base={"trade_id": 8, "trade_ns": 700}, since_ns=900)
+    play.feed(wire.trade("binance_usdm", first))
+    play.feed(wire.trade("binance_usdm", first + 1))
+    assert play.states == [START, OK, *[GAP, OK] * holes]
+    assert play.stream.counts["trade_id_gaps"] == holes
+    assert [int(trade["trade_id"]) for trade in play.of(TRADE)] == [first, first + 1]
+    for gap in play.of(CHANGE)[2:3]:
+        assert (gap["exchange_ns"], gap["expected_id"], gap["received_id"]) == (700, 9, first)
+    play.assert_numbered()
+
+
 # --- whole captures -------------------------------------------------------------------------
 
 

@@ -269,6 +269,16 @@ def test_a_missing_trade_is_told_between_its_neighbours():
     assert play.stream.counts["trade_id_gaps"] == 1
 
 
+def test_first_trade_shows_what_was_lost_since_the_session_before_unless_history_brings_it():
+    before = {"trade_id": 4, "trade_ns": START_NS - STEP_NS}
+    play = played(snapshot(), kraken_trade([7]), base=before)
+    assert play.states == [START, OK, GAP, OK]
+    assert int(play.of(CHANGE)[2]["exchange_ns"]) == START_NS - STEP_NS
+    play = played(snapshot(), kraken_trade([3, 4, 5, 6], "snapshot"), kraken_trade([7]), base=before)
+    assert play.states == [START, OK]
+    assert [int(trade["trade_id"]) for trade in play.of(TRADE)] == [5, 6, 7]
+
+
 # -- names ---------------------------------------------------------------------------------
 
 

@@ -43,6 +43,14 @@ def test_coverage_ends_each_interval_where_the_next_begins_and_the_last_with_the
     writer.close()
 
 
+def test_a_stream_that_is_good_is_known_to_be_so_until_its_last_book_though_trades_came(lake):
+    write(lake, "l2_snapshots", rows_of("l2_snapshots", 0, 2, NOON_NS + 11 * S, S), "a")
+    write(lake, "trades", rows_of("trades", 0, 3, NOON_NS + 13 * S, S), "b")
+    write(lake, "coverage_changes", CHANGES, "c")
+    last = lake.sql("SELECT state_name, end_ns FROM coverage ORDER BY start_ns DESC LIMIT 1").to_pylist()[0]
+    assert (last["state_name"], (last["end_ns"] - NOON_NS) / S) == ("ok", 12)
+
+
 def test_coverage_of_a_stream_with_nothing_else_ends_with_its_last_change(lake):
     write(lake, "coverage_changes", CHANGES[:2])
     assert lake.sql("SELECT end_ns - start_ns AS ns FROM coverage")["ns"].to_pylist() == [2 * S, 0]

@@ -1,0 +1,167 @@
+"""Hold a soaked lake against the ledger of the venues: what is wrong, what is missing, how late rows were, what memory was used."""
+
+import csv
+import json
+import sys
+from collections import Counter
+from pathlib import Path
+
+import numpy as np
+
+sys.path[:0] = [str(Path(__file__).resolve().parents[1])]
+
+from simulator import ledger  # noqa: E402
+from simulator.listings import raw_symbols  # noqa: E402
+from tasks.venues.directory import canonical_symbol  # noqa: E402
+from warehouse.lake import Lake  # noqa: E402
+from warehouse.quality import joined  # noqa: E402
+
+# Trades of these bear no running number: one that is lost shows nowhere.  Each that is missing must be one that the simulator lost.
+UNNUMBERED = ("bybit_linear", "hyperliquid")
+# Books without numbers: Hyperliquid's are each whole, and Kraken's checksum is of the book after an update, which may be as right
+# without the lost one.  A lost one makes the book older until the next; it must be one that the simulator lost.
+UNSEEN = ("hyperliquid", "kraken")
+MARGIN_NS = 1_500_000_000  # of exchange time around a doubtful stretch that is not compared
+SLIP_NS = 500_000_000  # between the time of a message and that of the fault that befell it
+Spans = list[tuple[int, int]]
+
+
+def good_stretches(lake: Lake, venue: str, symbol: str) -> Spans:
+    """Return the stretches of exchange time that the lake calls good, cut by a margin at both ends."""
+    told = lake.sql(
+        f"SELECT start_ns, end_ns FROM coverage WHERE venue = '{venue}' AND symbol = '{symbol}' AND state = 0 ORDER BY start_ns"
+    ).to_pylist()
+    doubts = lake.sql(
+        f"SELECT start_ns, end_ns FROM quality WHERE venue = '{venue}' AND symbol = '{symbol}' "
+        "AND kind IN ('suspect', 'witness', 'quarantined', 'gap', 'stale', 'crossed', 'start', 'resync')"
+    ).to_pylist()
+    out = []
+    starts, ends = joined((row["start_ns"], row["end_ns"]) for row in told)
+    for start, end in zip(starts.tolist(), ends.tolist(), strict=True):
+        pieces = [(start, end)]
+        for doubt in doubts:
+            a, b = doubt["start_ns"], doubt["end_ns"]
+            pieces = [piece for x, y in pieces for piece in ((x, min(y, a)), (max(x, b), y)) if piece[0] < piece[1]]
+        out += [(x + MARGIN_NS, y - MARGIN_NS) for x, y in pieces if y - x > 2 * MARGIN_NS]
+    return out
+
+
+def lost(folder: Path, venue: str, raw: str, trades: bool) -> Spans:
+    """Return when the simulator kept messages of a stream's trades, or of its books, from us: a message, or a silence."""
+    out = []
+    for fault in ledger.faults(folder / "ledger", venue):
+        if fault["raw_symbol"] != raw or ("trade" in fault["stream"].lower()) != trades:
+            continue
+        if fault["fault"] in ("drop", "truncate", "reorder"):
+            out.append((fault["at_ns"] - SLIP_NS, fault["at_ns"] + SLIP_NS))
+        elif fault["fault"] == "silent" and trades:  # books that fall silent are told
+            out.append((fault["at_ns"] - SLIP_NS, fault["at_ns"] + int(float(fault["detail"].split()[0]) * 1e9) + SLIP_NS))
+    return out
+
+
+def compare(folder: Path, venue: str, raw: str) -> Counter:
+    """Hold one stream's rows against the ledger; return counts of what was found."""
+    lake, symbol = Lake(folder / "lake"), canonical_symbol(venue, raw)
+    truth, found = ledger.read(folder / "ledger", venue, raw), Counter()
+    books, trades = lake.rows("l2_snapshots", venue, symbol), lake.rows("trades", venue, symbol)
+    found["rows"], found["seq_holes"] = books.size, int((np.diff(books["seq"]) != 1).sum() + (np.diff(trades["seq"]) != 1).sum())
+    depth = truth["bids"].shape[1]
+    by_ns: dict[int, list[int]] = {}
+    for i, ns in enumerate(truth["exchange_ns"].tolist()):
+        by_ns.setdefault(ns, []).append(i)
+    good, missing = good_stretches(lake, venue, symbol), []
+    found["good_ms"] = sum(b - a for a, b in good) // 1_000_000
+    for start, end in good:
+        part = books[(books["exchange_ns"] >= start) & (books["exchange_ns"] < end)]
+        held = set(part["exchange_ns"].tolist())
+        for row in part:
+            found["books_compared"] += 1
+            if not any(_same(row, truth, i, depth) for i in by_ns.get(int(row["exchange_ns"]), ())):
+                found["wrong_books"] += 1
+        due = truth["exchange_ns"][(truth["exchange_ns"] >= start) & (truth["exchange_ns"] < end)]
+        missing += [ns for ns in due.tolist() if ns not in held]
+    found["missing_books"] = len(missing)
+    # One lost message is one book: each excuses one that is missing.
+    excuses = lost(folder, venue, raw, trades=False) if venue in UNSEEN else []
+    found["excused_books"] = min(len(missing), sum(any(a <= ns <= b for ns in missing) for a, b in excuses))
+    _trades(found, truth, trades, good, lost(folder, venue, raw, trades=True) if venue in UNNUMBERED else [])
+    return found
+
+
+def _trades(found: Counter, truth: dict, trades: np.ndarray, good: Spans, excuses: Spans) -> None:
+    if not trades.size:
+        return
+    told = dict(zip(truth["trade_id"].tolist(), zip(truth["price"], truth["size"], truth["aggressor"], strict=True), strict=True))
+    held = set(trades["trade_id"].tolist())
+    # A hole in the numbers shows with the trade behind it: of what came before the first and behind the last nothing is claimed.
+    first_ns, last_ns = int(trades["exchange_ns"].min()), int(trades["exchange_ns"].max())
+    for start, end in good:
+        own = trades[(trades["exchange_ns"] >= start) & (trades["exchange_ns"] < end) & (trades["backfill"] == 0)]
+        for row in own:
+            known = told.get(int(row["trade_id"]))
+            same = known is not None and np.allclose([row["price"], row["size"], row["aggressor"]], known, rtol=1e-12)
+            found["wrong_trades"] += not same
+        found["doubled_trades"] += own.size - np.unique(own["trade_id"]).size
+        found["trades_compared"] += own.size
+        inside = (truth["trade_ns"] >= max(start, first_ns)) & (truth["trade_ns"] < min(end, last_ns))
+        due = zip(truth["trade_id"][inside].tolist(), truth["trade_ns"][inside].tolist(), strict=True)
+        for ns in [ns for number, ns in due if number not in held]:
+            found["missing_trades"] += 1
+            found["excused_trades"] += any(a <= ns <= b for a, b in excuses)
+
+
+def _same(row: np.void, truth: dict, i: int, depth: int) -> bool:
+    return all(
+        np.allclose(row[f"{side}_px"][:depth], truth[f"{side}s"][i], rtol=1e-12, equal_nan=True)
+        and np.allclose(row[f"{side}_sz"][:depth], truth[f"{side}_sizes"][i], rtol=1e-9)
+        for side in ("bid", "ask")
+    )
+
+
+def lateness(folder: Path, venue: str, raws: list[str], aside: Spans = []) -> np.ndarray:  # noqa: B006
+    """Return seconds from each row's receipt to the commit that acknowledged it, leaving rows received in `aside` out."""
+    done = np.array([int(row[0]) for row in csv.reader((folder / f"commits-{venue}.csv").open())])
+    lake = Lake(folder / "lake")
+    stamps = np.concatenate([lake.rows("l2_snapshots", venue, canonical_symbol(venue, raw))["receive_ns"] for raw in raws])
+    for begin, end in aside:
+        stamps = stamps[(stamps < begin) | (stamps > end)]
+    at = np.searchsorted(done, stamps + 20_000_000)  # a commit that had begun before does not count
+    known = at < done.size
+    return (done[at[known]] - stamps[known]) / 1e9
+
+
+def memory(folder: Path) -> dict[int, tuple[float, float]]:
+    """Return megabytes of each recorder at a third of its life and at its end, by process."""
+    out: dict[int, list[float]] = {}
+    for _, pid, kb in csv.reader((folder / "memory.csv").open()):
+        out.setdefault(int(pid), []).append(int(kb) / 1024)
+    return {
+        pid: (float(np.median(mb[len(mb) // 3 : len(mb) // 3 + 5])), float(np.median(mb[-5:]))) for pid, mb in out.items() if len(mb) > 12
+    }
+
+
+def judge(folder: Path, venues: tuple[str, ...], symbols: int) -> list[str]:
+    """Print what was found stream by stream; return what is wrong."""
+    problems, seen = [], Counter()
+    print(f"\n{'stream':<34}{'rows':>8}{'good s':>8}{'books':>8}{'wrong':>6}{'missing':>8}{'trades':>8}{'wrong':>6}{'missing':>8}")
+    for venue in venues:
+        seen.update(entry["fault"] for entry in ledger.faults(folder / "ledger", venue))
+        for raw in raw_symbols(venue, symbols):
+            found = compare(folder, venue, raw)
+            named = ("books_compared", "wrong_books", "missing_books", "trades_compared", "wrong_trades", "missing_trades")
+            told = "".join(f"{found[name]:>{width}}" for name, width in zip(named, (8, 6, 8, 8, 6, 8), strict=True))
+            print(f"{venue + ' ' + raw:<34}{found['rows']:>8}{found['good_ms'] // 1000:>8}{told}")
+            found["missing_books"] -= found["excused_books"]
+            found["missing_trades"] -= found["excused_trades"]
+            bad = ("wrong_books", "missing_books", "wrong_trades", "missing_trades", "doubled_trades", "seq_holes")
+            problems += [f"{venue} {raw}: {found[name]} {name}" for name in bad if found[name]]
+            if not found["books_compared"]:
+                problems.append(f"{venue} {raw}: nothing was good for long enough to compare")
+    print("\nfaults: " + ", ".join(f"{name} {n}" for name, n in sorted(seen.items())))
+    full = json.loads((folder / "full.json").read_text()) if (folder / "full.json").exists() else []
+    for what, aside in (("", []), (", but for rows that came while the disk was full", full)):
+        late = np.concatenate([lateness(folder, venue, list(raw_symbols(venue, symbols)), aside) for venue in venues])
+        print(f"receive to lake{what}: median {np.median(late):.2f} s, p99 {np.percentile(late, 99):.2f} s")
+    for pid, (early, last) in memory(folder).items():
+        print(f"memory of recorder {pid}: {early:.0f} MB after a third, {last:.0f} MB at the end")
+    return problems
