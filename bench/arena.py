@@ -8,7 +8,7 @@ import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from install import PEERS, peer_python
+from install import PEERS, peer_python, room
 
 HERE = Path(__file__).resolve().parent
 DECODERS = ("json", "orjson", "msgspec", "msgspec-typed")
@@ -59,9 +59,9 @@ class ContestError(Exception):
 
 def start(name: str, python: Path, script: str, core: int, venue: str, files: list[Path], **extra: str) -> Player:
     """Start one contestant; it loads the capture before it answers."""
-    command = [str(python), str(HERE / script), str(core), venue, *map(str, files)]
+    command = [str(python), str(HERE / script), str(core), venue, *(str(file.resolve()) for file in files)]
     environment = {**os.environ, **extra}
-    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment)
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, env=environment, cwd=room())
     return Player(name, process)
 
 

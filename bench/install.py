@@ -34,6 +34,12 @@ def find_python(version: str) -> str | None:
     return None
 
 
+def room() -> Path:
+    """Return the folder in which peers run: cryptofeed leaves a `feedhandler.log` wherever it is started."""
+    ROOT.mkdir(exist_ok=True)
+    return ROOT
+
+
 def peer_python(name: str) -> Path | None:
     """Return the interpreter of an installed peer, or None if it is not installed."""
     python = ROOT / name / "bin" / "python"

@@ -81,7 +81,7 @@ async def record_ours(n, port, seconds):
 
 def measure(n, seconds, rounds, core, say):
     """Return rounds of ours and of cryptofeed by name, in turn, against one simulator on another core."""
-    from install import peer_python
+    from install import peer_python, room
 
     market = subprocess.Popen(
         [sys.executable, __file__, "--serve", "--symbols", str(n)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
@@ -96,7 +96,7 @@ def measure(n, seconds, rounds, core, say):
         for _ in range(rounds):
             for name, command in commands.items():
                 pinned = (lambda: os.sched_setaffinity(0, {core})) if hasattr(os, "sched_setaffinity") else None
-                done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, timeout=300, preexec_fn=pinned)
+                done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, timeout=300, preexec_fn=pinned, cwd=room())
                 found[name].append(json.loads(done.stdout.splitlines()[-1]))
                 say(f"{name}: {found[name][-1]}")
     finally:
