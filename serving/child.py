@@ -72,6 +72,15 @@ def end_orphans(lake: Path, within_s: float = STOP_S) -> list[str]:
     return killed
 
 
+def running(lake: Path) -> list[str]:
+    """Return the names of the servers and flows' worker that live for a lake now."""
+    path = _lock(lake)
+    if not path.is_file():
+        return []
+    with path.open("r+") as lock:
+        return [] if _is_free(lock.fileno()) else [line.split()[0] for line in path.read_text().splitlines()] or ["unknown"]
+
+
 def _lock(lake: Path) -> Path:
     return lake / "locks" / "servers.lock"
 

@@ -15,6 +15,7 @@ from uuid import uuid4
 
 from flows.settings import Settings
 from models.promotion import Decision
+from serving.child import running
 from serving.steps import choices_of, costs_of, draw, refresh, registry_of
 from simulator import frames, write_capture
 from simulator.server import serve
@@ -27,7 +28,7 @@ from tasks.train import Trained, train_model
 from tasks.venues.binance import raw_symbol
 from warehouse.lake import Lake
 
-MARK = ".tidebook-demo"  # only a folder that bears it is ever cleared
+MARK = ".tidebook-demo"  # only a folder that bears it is ever cleared; it names the sessions that demos wrote
 STREAMS = (("binance_usdm", "BTC-USDT-PERP"), ("binance_spot", "BTC-USDT"), ("binance_coinm", "BTC-USD-PERP"))
 MINUTES = {"binance_usdm": 20.0, "binance_spot": 2.0, "binance_coinm": 2.0}
 LIVE_S, LIVE_SPEED = 25.0, 3.0
@@ -54,15 +55,33 @@ def fresh_lake(root: Path) -> Lake:
     Raises
     ------
     FileExistsError
-        If the folder holds something that no demo made.
+        If the folder holds something that no demo made, sessions recorded into a demo's lake by others
+        included, or if somebody works on it now.
     """
     if root.exists() and any(root.iterdir()):
-        if not (root / MARK).exists():
-            raise FileExistsError(f"{root} holds something that is no demo's; name another folder with --lake")
+        away = "name another folder with --lake"
+        if not (root / MARK).is_file():
+            raise FileExistsError(f"{root} holds something that is no demo's; {away}")
+        old = Lake(root)
+        ours = set((root / MARK).read_text().split())
+        theirs = [f"{session} of {' '.join(stream)}" for stream in old.streams() for session in old.sessions(*stream)]
+        theirs = [told for told in theirs if told.split()[0] not in ours and not told.startswith("score-")]  # scores are made again
+        if theirs:
+            raise FileExistsError(f"{root} holds recordings that no demo made, such as session {theirs[0]}; {away}, or delete it yourself")
+        if holders := old.holders():
+            raise FileExistsError(f"{root} is being written by process {', '.join(holders)}; stop it first, or {away}")
+        if servers := running(root):
+            raise FileExistsError(f"{root} is served by `tidebook up` ({', '.join(servers)}); stop it first, or {away}")
         shutil.rmtree(root)
     lake = Lake(root)
     (root / MARK).touch()
     return lake
+
+
+def _recorder(lake: Lake, venue: str, session: str, *args: Any, **kwargs: Any) -> Recorder:
+    with (lake.root / MARK).open("a") as mark:
+        mark.write(f"{session}\n")
+    return Recorder(lake, venue, session, *args, **kwargs)
 
 
 def _simulate(lake: Lake, settings: Settings, advance: Advance) -> list[tuple[str, list[Path]]]:
@@ -84,7 +103,7 @@ def _record(lake: Lake, captures: Sequence[tuple[str, list[Path]]], advance: Adv
     for venue, files in captures:
         symbol, session = session_of(files)
         advance(0, f"recording {venue} {symbol}")
-        recorder = Recorder(lake, venue, session)
+        recorder = _recorder(lake, venue, session)
         totals = asyncio.run(record(recorder, replay(files, symbol, progress=advance)))
         n_frames, n_rows = n_frames + totals.frames, n_rows + totals.committed
     return n_frames, n_rows
@@ -96,8 +115,8 @@ async def _live(lake: Lake, settings: Settings, venue: str, symbol: str, advance
     with Champion(settings.tracking_uri, settings.artifacts) as champion:
         async with await serve((venue,), {venue: [raw]}, seed=settings.seed + 1, speed=LIVE_SPEED) as market:
             where = Endpoints(market.ws_url(venue), market.rest_url(venue))
-            recorder = Recorder(lake, venue, f"live-{uuid4()}", keep_raw=True)
-            scorer = Recorder(
+            recorder = _recorder(lake, venue, f"live-{uuid4()}", keep_raw=True)
+            scorer = _recorder(
                 lake, venue, f"score-{uuid4()}", champion.current, clock=time.time_ns, tables=(), warm=warm_from(lake, venue)
             )  # fmt: skip
             jobs = []

@@ -1,6 +1,7 @@
 """Everything that can go wrong in the lake, each with its facts.
 
 WarehouseError
+├── NoLakeError              no lake where one was to be read
 ├── LakeNotWritableError     the folder cannot be written: permissions or a read-only mount
 ├── LakeFullError            no space left; what was acknowledged is safe, try again after freeing some
 ├── StreamBusyError          another live writer holds the stream
@@ -28,6 +29,18 @@ _FULL_WORDS = ("No space left on device", "File too large", "Disk quota exceeded
 
 class WarehouseError(Exception):
     """Any fault of the lake that is not a fault of ours."""
+
+
+class NoLakeError(WarehouseError):
+    """There is no lake at `root`, where one was to be read; `nearby` are lakes beside or below it."""
+
+    def __init__(self, root: Path, nearby: Iterable[Path] = ()) -> None:
+        self.root, self.nearby = root, tuple(nearby)
+        there = f"; lakes nearby: {', '.join(map(str, self.nearby))}" if self.nearby else ""
+        super().__init__(
+            f"no lake at {root}: expected a folder with `tables` in it{there}; name one with --lake or TIDEBOOK_LAKE, "
+            "`tidebook replay` or `tidebook demo` makes one"
+        )
 
 
 class LakeNotWritableError(WarehouseError):

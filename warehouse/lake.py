@@ -34,9 +34,13 @@ class Lake:
     ----------
     root : path
         Made if it does not exist.
+    create : bool
+        False for those who only read: a lake that is not there is an error then, not a new lake.
 
     Raises
     ------
+    NoLakeError
+        If there is no lake and none may be made.
     LakeNotWritableError
         If folders are missing and cannot be made.  A lake that exists can be read without being writable.
 
@@ -55,10 +59,13 @@ class Lake:
     [{'n': 2}]
     """
 
-    def __init__(self, root: str | os.PathLike) -> None:
+    def __init__(self, root: str | os.PathLike, create: bool = True) -> None:
         self.root = Path(root).expanduser().absolute()
         self._layout = Layout(self.root)
-        self._layout.create()
+        if create:
+            self._layout.create()
+        else:
+            self._layout.check_exists()
 
     def __repr__(self) -> str:
         return f"Lake({str(self.root)!r})"
@@ -179,6 +186,10 @@ class Lake:
     def streams(self) -> list[tuple[str, str]]:
         """Return the streams that were ever opened: (venue, symbol)."""
         return self._layout.streams()
+
+    def holders(self) -> list[str]:
+        """Return the process ids of those who write streams of this lake now."""
+        return self._layout.holders()
 
     def version(self, table: str) -> int:
         """Return the newest version of a table, -1 if nothing was sealed yet."""

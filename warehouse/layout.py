@@ -8,6 +8,7 @@ locks/, tmp/, raw/                                   commit locks, files not yet
 warehouse.duckdb                                     views for anyone with DuckDB
 """
 
+import fcntl
 import os
 import re
 import time
@@ -17,7 +18,7 @@ from pathlib import Path
 
 from warehouse.columns import table_of
 from warehouse.delta import Log
-from warehouse.errors import LakeNotWritableError, UnknownStreamError, writing
+from warehouse.errors import LakeNotWritableError, NoLakeError, UnknownStreamError, writing
 from warehouse.schema import TABLES
 from warehouse.wal import sync_folder
 
@@ -113,6 +114,23 @@ class Layout:
             if not path.is_dir():
                 with writing(path):
                     path.mkdir(parents=True, exist_ok=True)
+
+    def check_exists(self) -> None:
+        """Raise NoLakeError, with the lakes beside and below, if there is no lake."""
+        if not (self.root / "tables").is_dir():
+            found = {path.parent for folder in (self.root, self.root.parent) for path in folder.glob("*/tables") if path.is_dir()}
+            raise NoLakeError(self.root, sorted(found))
+
+    def holders(self) -> list[str]:
+        """Return the process ids, as text, of the writers that hold streams now, by stream and table; empty if nobody records."""
+        found = []
+        for path in sorted(self.root.glob("wal/*/*/*.lock")):
+            with path.open() as lock:
+                try:
+                    fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+                except BlockingIOError:
+                    found.append(lock.read(32).strip() or "unknown")
+        return sorted(set(found))
 
     def check_writable(self) -> None:
         """Try to write where writers write.
