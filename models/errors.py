@@ -8,8 +8,11 @@ ModelError
 ├── FeatureMismatchError   a model was trained on other features than it is offered
 ├── CostsMissingError      a Sharpe ratio was asked for without a cost
 ├── NoChampionError        the registry has no model under the alias
+├── RegistryNotWritableError  the folder of the models cannot be written
 └── BadArtifactError       a registered model lacks what scoring needs
 """
+
+from pathlib import Path
 
 
 class ModelError(Exception):
@@ -70,6 +73,14 @@ class NoChampionError(ModelError):
     def __init__(self, name: str, alias: str) -> None:
         self.name, self.alias = name, alias
         super().__init__(f"no version of model {name!r} has the alias {alias!r}: train and promote one first")
+
+
+class RegistryNotWritableError(ModelError):
+    """The store of runs and models, or the part of it named by `path`, cannot be written."""
+
+    def __init__(self, path: Path, reason: str) -> None:
+        self.path, self.reason = path, reason
+        super().__init__(f"the store of models must be writable, but {path} is not: {reason}; change its owner or mode, or copy the lake")
 
 
 class BadArtifactError(ModelError):

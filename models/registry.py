@@ -22,7 +22,7 @@ from mlflow.entities import Metric, Param, RunTag
 from mlflow.exceptions import MlflowException
 from mlflow.protos.databricks_pb2 import INVALID_PARAMETER_VALUE, RESOURCE_DOES_NOT_EXIST, ErrorCode
 
-from models.errors import BadArtifactError, NoChampionError
+from models.errors import BadArtifactError, NoChampionError, RegistryNotWritableError
 
 logging.getLogger("mlflow").setLevel(logging.WARNING)  # it tells of each table it makes in a new store
 NAME, ALIAS = "tidebook", "champion"
@@ -64,13 +64,21 @@ class Registry:
         Folder for the artifacts of a new experiment; an existing one keeps its own.
     name : str
         Of the registered model and of the experiment.
+
+    Raises
+    ------
+    RegistryNotWritableError
+        If there is no store and none can be made.  One that exists can be read without being writable.
     """
 
     def __init__(self, uri: str, artifacts: Path, name: str = NAME) -> None:
         self.uri, self.artifacts, self.name = uri, Path(artifacts).resolve(), name
-        if uri.startswith("sqlite:///"):
-            Path(uri.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
+        self._check(writable=False)
         self._client = mlflow.MlflowClient(tracking_uri=uri, registry_uri=uri)
+
+    def _check(self, writable: bool) -> None:
+        if self.uri.startswith("sqlite:///"):
+            _check(Path(self.uri.removeprefix("sqlite:///")), writable)
 
     def experiment(self) -> str:
         """Return the experiment's id; creates it on first use."""
@@ -115,7 +123,13 @@ class Registry:
             By artifact path, `plots/roc.png`.
         documents : mapping, optional
             By artifact path: a `.json` is written as JSON, all else as text.
+
+        Raises
+        ------
+        RegistryNotWritableError
+            With the folder or database that cannot be written.
         """
+        self._check(writable=True)
         with _at(self.uri):
             run = mlflow.start_run(experiment_id=self.experiment(), run_name=run_name)
             status = "FAILED"
@@ -231,6 +245,18 @@ class Registry:
         a, b = metadata["calibration"]
         names = tuple(metadata["features"])
         return ChampionModel(self.name, version, path.read_text(), names, (float(a), float(b)), dict(found.tags), found.run_id or "")
+
+
+def _check(database: Path, writable: bool) -> None:
+    """Make the folder of a store; raise RegistryNotWritableError with what refuses."""
+    folder = database.parent
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise RegistryNotWritableError(Path(error.filename or folder), error.strerror or str(error)) from None
+    for path in (folder, database) if writable else (() if database.exists() else (folder,)):
+        if path.exists() and not os.access(path, os.W_OK, effective_ids=True):
+            raise RegistryNotWritableError(path, "permission denied, or a read-only file system")
 
 
 @contextlib.contextmanager

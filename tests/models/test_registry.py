@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from models import booster
-from models.errors import NoChampionError
+from models import registry as registry_module
+from models.errors import NoChampionError, RegistryNotWritableError
 from models.registry import Registry
 from models.scorer import Scorer
 
@@ -101,3 +102,18 @@ def test_a_training_that_cannot_be_logged_leaves_a_failed_run(registry):
     runs = client.search_runs([registry.experiment()], "attributes.run_name = 'broken'")
     assert [run.info.status for run in runs] == ["FAILED"]
     assert mlflow.active_run() is None
+
+
+def test_a_store_that_may_only_be_read_tells_its_champion_and_takes_no_training(registry, monkeypatch):
+    registry.set_champion(registry.register(_log(registry, _model(5)[0])), "for readers")
+    monkeypatch.setattr(registry_module.os, "access", lambda *_, **__: False)
+    reader = Registry(registry.uri, registry.artifacts)
+    assert reader.champion_version() == registry.champion_version()
+    with pytest.raises(RegistryNotWritableError, match="must be writable"):
+        _log(reader, _model(5)[0])
+
+
+def test_a_folder_that_cannot_be_made_is_named(tmp_path):
+    (tmp_path / "models").touch()
+    with pytest.raises(RegistryNotWritableError, match=r"models is not"):
+        Registry(f"sqlite:///{tmp_path}/models/mlflow.db", tmp_path / "models" / "artifacts")
