@@ -6,6 +6,7 @@ not be done (unreadable capture, lake that cannot be written, missing server).
 
 import asyncio
 import json
+import math
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -92,14 +93,16 @@ def replay(
     from warehouse.lake import Lake
     from warehouse.raw import captures
 
+    try:
+        pace = 0.0 if speed == "max" else float(speed)
+    except ValueError:
+        pace = math.nan
+    if not 0 <= pace < math.inf or (pace == 0 and speed != "max"):
+        raise typer.BadParameter(f"speed must be 'max' or a number above 0, received {speed!r}")
     kept = captures(files)
     if kept:
         again(kept, files, venue, lake, quiet)
         return
-    try:
-        pace = 0.0 if speed == "max" else float(speed)
-    except ValueError:
-        raise typer.BadParameter(f"speed must be 'max' or a number, received {speed!r}") from None
     cut: CaptureTruncatedError | None = None
     with known_errors():
         one = venue.startswith("binance")  # a capture of one symbol; those of other venues hold whole connections
@@ -212,7 +215,7 @@ def sql(
     if output not in ("table", "json", "csv"):
         raise typer.BadParameter(f"format must be table, json or csv, received {output!r}")
     with known_errors():
-        rows = Lake(settings(lake).lake).sql(query)
+        rows = Lake(settings(lake).lake, create=False).sql(query)
     frame = rows.to_pandas()
     if output == "json":
         print(frame.to_json(orient="records", date_format="iso"))
@@ -253,7 +256,7 @@ def quality(
         raise typer.BadParameter(str(error)) from None
     page = None
     with known_errors():
-        store = Lake(settings(lake).lake)
+        store = Lake(settings(lake).lake, create=False)
         if docs:
             from tasks.validate import look
 
@@ -321,7 +324,7 @@ def refresh(
 
     machine = settings(lake)
     with known_errors():
-        store = Lake(machine.lake)
+        store = Lake(machine.lake, create=False)
         partitions = store.partitions("l2_snapshots")
         quarantined: list[BaseException] = []
         for partition in partitions if check else ():
@@ -373,7 +376,7 @@ def train(
     choices = choices_of(machine)
     choices = choices if trials is None else replace(choices, n_trials=trials)
     with known_errors(), bar(f"training on {venue} {symbol}", None, quiet or as_json, in_bytes=False):
-        store = Lake(machine.lake)
+        store = Lake(machine.lake, create=False)
         if shuffled:
             result, told = fit(deal_out(examples_of(store, venue, symbol), machine.seed), choices), {"shuffled": True}
         else:
@@ -411,7 +414,7 @@ def score(lake: LakeRoot = None, quiet: Quiet = False) -> None:
 
     machine = settings(lake)
     with known_errors():
-        store = Lake(machine.lake)
+        store = Lake(machine.lake, create=False)
         model = champion_of(machine.tracking_uri, machine.artifacts)
         if model is None:
             from models.errors import NoChampionError
@@ -445,7 +448,7 @@ def report(
         raise typer.BadParameter(f"what to draw is champion or features, received {what!r}")
     machine = settings(lake)
     with known_errors(), bar("report", None, quiet, in_bytes=False):
-        store = Lake(machine.lake)
+        store = Lake(machine.lake, create=False)
         page = draw(store, machine, venue, symbol, out) if what == "champion" else draw_day(store, venue, symbol, day, out)
     print(page)
 
@@ -462,7 +465,7 @@ def audit(
 
     machine = settings(lake)
     with known_errors(), bar("audit", None, quiet or as_json, in_bytes=False) as advance:
-        store = Lake(machine.lake)
+        store = Lake(machine.lake, create=False)
         checks = look(
             store, venue, symbol, examples_of(store, venue, symbol), choices_of(machine), lambda name: advance(0, f"audit: {name}")
         )
@@ -504,9 +507,9 @@ def doctor(
 def simulate(
     venues: Annotated[str, typer.Option(help="comma-separated, or all")] = "binance_spot,binance_usdm,binance_coinm",
     symbols: Annotated[str, typer.Option(help="how many a venue (BTC, ETH, SOL, SIM001, ...), or VENUE:RAW,VENUE:RAW")] = "3",
-    port: Annotated[int, typer.Option(help="of the first venue; the next ones follow")] = 9001,
+    port: Annotated[int, typer.Option(min=0, max=65535, help="of the first venue; the next ones follow")] = 9001,
     seed: Annotated[int, typer.Option(help="same seed, same market and same luck")] = 7,
-    speed: Annotated[float, typer.Option(help="market seconds a second")] = 1.0,
+    speed: Annotated[float, typer.Option(min=0.001, help="market seconds a second")] = 1.0,
     hidden: Annotated[bool, typer.Option(help="whether there is anything to learn in it")] = True,
     coupled: Annotated[bool, typer.Option(help="one worth an asset draws all venues, some later than others")] = True,
     faults: Annotated[str, typer.Option(help="what goes wrong, see above")] = "",

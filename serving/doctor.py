@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
@@ -17,7 +18,7 @@ from rich.console import Console
 from rich.table import Table
 
 from flows.settings import HOME, Settings
-from warehouse.errors import WarehouseError
+from warehouse.errors import NoLakeError, WarehouseError
 from warehouse.lake import Lake
 
 PATIENCE_S = 2.0
@@ -95,8 +96,14 @@ def installed() -> Iterator[Check]:
 def storage(settings: Settings) -> Iterator[Check]:
     """Yield whether the lake can be written, how big it is and how much room it has."""
     try:
-        lake = Lake(settings.lake)
+        lake = Lake(settings.lake, create=False)
         lake.check_writable()
+    except NoLakeError as error:
+        above = next(path for path in settings.lake.parents if path.exists())
+        makable = above.is_dir() and os.access(above, os.W_OK | os.X_OK) and (settings.lake.is_dir() or not settings.lake.exists())
+        yield Check("lake", makable, True, str(error) if makable else f"no lake at {settings.lake}, and none can be made there")
+        yield _room(above)
+        return
     except WarehouseError as error:
         yield Check("lake", False, True, str(error))
         return
@@ -104,8 +111,12 @@ def storage(settings: Settings) -> Iterator[Check]:
     yield Check("lake size", True, False, f"{_bytes(lake.size())} in {len(lake.streams())} streams")
     damaged = ", ".join(map(str, lake.damaged()))
     yield Check("write-ahead log", not damaged, False, f"set aside as damaged: {damaged}" if damaged else "no damage found")
-    free = shutil.disk_usage(settings.lake).free
-    yield Check("room on disk", free > FREE_BYTES, True, f"{_bytes(free)} free")
+    yield _room(settings.lake)
+
+
+def _room(path: Path) -> Check:
+    free = shutil.disk_usage(path).free
+    return Check("room on disk", free > FREE_BYTES, True, f"{_bytes(free)} free")
 
 
 def servers(settings: Settings) -> Iterator[Check]:

@@ -157,7 +157,40 @@ def test_sql_speaks_table_json_and_csv(capture, tmp_path):
     assert run("sql", query, "--lake", lake, "--format", "xml").exit_code == 2
 
 
+@pytest.mark.parametrize(
+    "words",
+    [("sql", "SELECT 1"), ("quality",), ("refresh",), ("train",), ("score",), ("report",), ("audit",)],
+    ids=lambda words: words[0],
+)
+def test_a_mistyped_lake_is_told_and_not_made(tmp_path, words):
+    Lake(tmp_path / "lake")
+    result = run(*words, "--lake", tmp_path / "lkae")
+    assert result.exit_code == 3
+    said = result.output.replace("\n", "")
+    assert all(part in said for part in ("NoLakeError", "lkae", "expected a folder with `tables`", f"lakes nearby: {tmp_path / 'lake'}"))
+    assert not (tmp_path / "lkae").exists()
+
+
+@pytest.mark.parametrize("speed", ["-3", "0", "nan", "inf", "fast"])
+def test_a_speed_that_is_none_is_wrong_usage(capture, tmp_path, speed):
+    result = run("replay", capture, "--venue", VENUE, "--lake", tmp_path / "lake", "--speed", speed)
+    assert result.exit_code == 2
+    assert "a number above 0" in result.output.replace("\n", " ")
+    assert run("simulate", "--speed", "-3").exit_code == 2
+    assert not (tmp_path / "lake").exists()
+
+
+def test_models_that_cannot_be_written_are_named(tmp_path):
+    lake = Lake(tmp_path / "lake")
+    (lake.root / "models").touch()
+    result = run("report", "--lake", lake.root)
+    assert result.exit_code == 3
+    assert "RegistryNotWritableError" in result.output
+    assert str(lake.root / "models") in result.output.replace("\n", "")
+
+
 def test_scoring_without_a_champion_says_so(tmp_path):
+    Lake(tmp_path / "lake")
     result = run("score", "--lake", tmp_path / "lake", "--quiet")
     assert result.exit_code == 3
     assert "NoChampionError" in result.output

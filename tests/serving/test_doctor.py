@@ -5,11 +5,12 @@ import pytest
 from flows.settings import Settings
 from serving import doctor as module
 from serving.doctor import Check, doctor, examine
+from warehouse.lake import Lake
 
 
 @pytest.fixture
 def settings(tmp_path):
-    return Settings(lake=tmp_path / "lake", prefect_port=1, mlflow_port=1)
+    return Settings(lake=Lake(tmp_path / "lake").root, prefect_port=1, mlflow_port=1)
 
 
 def test_this_machine_has_what_is_needed(settings):
@@ -40,6 +41,15 @@ def test_a_lake_that_cannot_be_written_fails(tmp_path):
     said = []
     assert doctor(Settings(lake=tmp_path / "file", prefect_port=1, mlflow_port=1), say=said.append) == 1
     assert "checks failed" in said[-1]
+
+
+def test_a_lake_that_is_not_there_yet_is_told_and_not_made(tmp_path):
+    settings = Settings(lake=tmp_path / "typo" / "lake", prefect_port=1, mlflow_port=1)
+    checks = {check.name: check for check in examine(settings)}
+    assert checks["lake"].ok
+    assert "makes one" in checks["lake"].detail
+    assert checks["room on disk"].needed
+    assert not (tmp_path / "typo").exists()
 
 
 def test_a_wrong_version_fails(settings, monkeypatch):
