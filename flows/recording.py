@@ -20,7 +20,7 @@ from tasks.record import Frames, Recorder, Totals, record
 from tasks.stream import Endpoints, Patience, Rest, endpoints, instruments, rest_of, stream
 from tasks.venues.directory import raw_symbol
 from tasks.venues.ladder import Instrument
-from tasks.venues.memento import restore, saved
+from tasks.venues.memento import saved
 from tasks.witness import witness
 from warehouse.lake import Lake
 
@@ -81,11 +81,8 @@ def _source(settings: Settings, job: str, recorder: Recorder, raw: list[str], wh
         return frames_of(recorder, raw, where, rest, stop)
     from tasks import broadcast  # only those who have Redis need its client
 
-    def begin(symbol: str, state: bytes) -> None:
-        restore(recorder.streams[symbol].adapter, state)
-
     if job == "live":
-        return broadcast.frames(url, recorder.venue, raw, stop, begin, PUBLISHED_S, recorder.wanting)
+        return broadcast.frames(url, recorder.venue, raw, stop, recorder.take_up, PUBLISHED_S, recorder.wanting)
     return _publishing(broadcast.Broadcast(url), recorder, frames_of(recorder, raw, where, rest, stop))
 
 
@@ -93,6 +90,7 @@ async def _publishing(out: "Broadcast", recorder: Recorder, frames: Frames) -> F
     from tasks.broadcast import published
 
     with out:
+        recorder.lost = lambda symbol, receive_ns: out.frame(recorder.venue, symbol, receive_ns, b"")
         async for item in published(frames, recorder.venue, out, lambda symbol: saved(recorder.streams[symbol].adapter)):
             yield item
     if out.lost:

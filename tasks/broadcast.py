@@ -30,7 +30,9 @@ from redis.retry import Retry
 
 RAW, NORMALIZED, STATE, MOST = "tidebook:raw", "tidebook:normalized", "tidebook:state", 10_000
 STATE_S = 5.0
-_WAITING, _BATCH, _PAUSE_S, _LONGEST_S = 50_000, 1_000, 0.02, 10.0
+_WAITING, _BATCH, _PAUSE_S, _LONGEST_S, _LOOK_S = 50_000, 1_000, 0.02, 10.0, 0.5
+Id = tuple[int, int]
+Begin = Callable[[str, bytes, Sequence[tuple[int, bytes]]], None]
 logger = logging.getLogger(__name__)
 
 
@@ -164,23 +166,24 @@ async def frames(
     venue: str,
     raw_symbols: Sequence[str],
     stop: asyncio.Event,
-    begin: Callable[[str, bytes], None],
+    begin: Begin,
     patience_s: float = 0.0,
     wanting: Callable[[], Sequence[str]] = tuple,
 ) -> AsyncIterator[tuple[str, int, bytes]]:
     """Yield what `tasks.stream.stream` would, out of `tidebook:raw`, until `stop` is set.
 
-    A reader so slow that entries were trimmed before it saw them begins anew from the kept states,
-    and each of its streams is told by an empty frame that something was lost.
+    A reader so slow that entries were trimmed before it saw them is told by an empty frame for each
+    stream that something was lost, and begins anew from the kept states.
 
     Parameters
     ----------
     begin : callable
-        Given a raw symbol and a state: the adapter is to go on from there.
+        Given a raw symbol, a state and the (receive_ns, frame) pairs that came since: the adapter is to go on from there.
     patience_s : float
         For streams of which nothing was published yet: who publishes may start at the same time.
     wanting : callable
-        Returns the raw symbols whose book is lost: each begins anew from the next state that is kept.
+        Returns the raw symbols whose book is lost: each begins anew from the next state that is kept, since who
+        publishes asks for no snapshot where only an entry was lost.
 
     Raises
     ------
@@ -192,24 +195,26 @@ async def frames(
         await _published(client, venue, raw_symbols, stop, patience_s)
         if stop.is_set():
             return
-        last, begun = await _begin(client, venue, raw_symbols, begin)
+        kept = await _states(client, venue, raw_symbols)
+        last, begun = _begin(kept, begin)
+        tried, look_s = dict(begun), 0.0  # the newest state that a book began with; when one is looked for again
         while not stop.is_set():
             try:
-                for symbol in wanting():
-                    kept = await client.hgetall(f"{STATE}:{venue}:{symbol}")
-                    if kept and _id(kept[b"entry"]) > max(begun[symbol], _id(last)):
-                        begin(symbol, zlib.decompress(kept[b"state"]))
-                        begun[symbol] = _id(kept[b"entry"])
+                if time.monotonic() > look_s:
+                    look_s = time.monotonic() + _LOOK_S
+                    for symbol in wanting():
+                        await _again(client, venue, symbol, last, begun, tried, begin)
                 told = await client.xread({RAW: last}, count=_BATCH, block=200)
                 entries = told[0][1] if told else []
                 if entries and await _was_trimmed(client, last):
-                    before = last
-                    last, begun = await _begin(client, venue, raw_symbols, begin)
-                    if last == before:  # nobody published since: there is nothing to begin with
+                    kept = await _states(client, venue, raw_symbols)
+                    if min(_id(entry) for entry, _ in kept.values()) <= _id(last):  # there is nothing to begin with yet
                         await asyncio.sleep(0.5)
                         continue
                     for symbol in raw_symbols:
                         yield symbol, time.time_ns(), b""
+                    last, begun = _begin(kept, begin)
+                    tried = dict(begun)
                     continue
             except redis.RedisError as error:
                 logger.warning("redis: %s; asking again", type(error).__name__)
@@ -234,18 +239,37 @@ async def _published(client: redis.asyncio.Redis, venue: str, raw_symbols: Seque
             await asyncio.wait_for(stop.wait(), 0.5)
 
 
-async def _begin(
-    client: redis.asyncio.Redis, venue: str, raw_symbols: Sequence[str], begin: Callable[[str, bytes], None]
-) -> tuple[bytes, dict]:
-    begun = {}
+async def _states(client: redis.asyncio.Redis, venue: str, raw_symbols: Sequence[str]) -> dict[str, tuple[bytes, bytes]]:
+    # The last entry that is in each state, and the state.
+    found = {}
     for symbol in raw_symbols:
         kept = await client.hgetall(f"{STATE}:{venue}:{symbol}")
         if not kept:
             raise NoStateError(venue, symbol)
-        begin(symbol, zlib.decompress(kept[b"state"]))
-        begun[symbol] = _id(kept[b"entry"])
-    ms, number = min(begun.values())
-    return b"%d-%d" % (ms, number), begun
+        found[symbol] = kept[b"entry"], zlib.decompress(kept[b"state"])
+    return found
+
+
+def _begin(kept: Mapping[str, tuple[bytes, bytes]], begin: Begin) -> tuple[bytes, dict[str, Id]]:
+    # Where to read on, and behind which entry each symbol's frames are news.
+    for symbol, (_, state) in kept.items():
+        begin(symbol, state, ())
+    begun = {symbol: _id(entry) for symbol, (entry, _) in kept.items()}
+    return min((entry for entry, _ in kept.values()), key=_id), begun
+
+
+async def _again(
+    client: redis.asyncio.Redis, venue: str, symbol: str, last: bytes, begun: dict[str, Id], tried: dict[str, Id], begin: Begin
+) -> None:
+    # One book from a newer state.  It is mostly older than what was read: the frames since go with it, and are told to nobody twice.
+    kept = await client.hgetall(f"{STATE}:{venue}:{symbol}")
+    if not kept or _id(kept[b"entry"]) <= tried[symbol]:
+        return
+    tried[symbol] = _id(kept[b"entry"])
+    since = await client.xrange(RAW, min=b"(" + kept[b"entry"], max=last) if _id(kept[b"entry"]) < _id(last) else []
+    mine = [told for _, told in since if told[b"venue"].decode() == venue and told[b"symbol"].decode() == symbol]
+    begin(symbol, zlib.decompress(kept[b"state"]), [(int(told[b"receive_ns"]), told[b"frame"]) for told in mine])
+    begun[symbol] = max(_id(kept[b"entry"]), _id(last))
 
 
 async def _was_trimmed(client: redis.asyncio.Redis, last: bytes) -> bool:
@@ -254,6 +278,6 @@ async def _was_trimmed(client: redis.asyncio.Redis, last: bytes) -> bool:
     return bool(oldest) and last != b"0-0" and _id(oldest[0][0]) > _id(last)
 
 
-def _id(entry: bytes) -> tuple[int, int]:
+def _id(entry: bytes) -> Id:
     ms, _, number = entry.partition(b"-")
     return int(ms), int(number or 0)

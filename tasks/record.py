@@ -27,12 +27,12 @@ from tasks.venues import directory
 from tasks.venues.errors import NoSnapshotError
 from tasks.venues.events import BOOK, CHANGE, QUOTE, TRADE, UNREADABLE
 from tasks.venues.ladder import Instrument
-from tasks.venues.memento import saved
+from tasks.venues.memento import restore, saved
 from tasks.venues.wire import Adapter
 from warehouse.errors import LakeFullError
 from warehouse.lake import Lake
 from warehouse.raw import RawWriter
-from warehouse.schema import row_dtype
+from warehouse.schema import GAP, row_dtype
 
 COMMIT_S, SEAL_S = 0.5, 30.0
 FULL_S = 0.2  # until a commit is tried again while reading waits for it
@@ -93,6 +93,8 @@ class Recorder:
     ----------
     instruments : mapping of str to Instrument
         What the venue says of its instruments, by raw symbol; counts for streams opened from then on.
+    lost : callable, optional
+        Given raw symbol and time of a book that is given up without a frame: other readers of the frames must hear of it.
     """
 
     def __init__(
@@ -109,6 +111,7 @@ class Recorder:
         self._records, self._warm, self.watch = "l2_snapshots" in tables, warm, watch
         self.instruments: Mapping[str, Instrument] = {}
         self.streams: dict[str, _Stream] = {}
+        self.lost: Callable[[str, int], None] | None = None
         self._pending = 0
         self._naming = threading.Lock()
 
@@ -143,6 +146,29 @@ class Recorder:
         stream = self.streams[raw_symbol]
         kept, stream.heard = stream.heard, [stream.adapter.row.copy()] if begin else None
         return None if begin or kept is None else np.concatenate(kept)
+
+    def lose(self, raw_symbol: str, receive_ns: int) -> None:
+        """Give up a book of which something beside its stream says that it is wrong; it begins anew."""
+        if self.lost is not None:
+            self.lost(raw_symbol, receive_ns)
+        self.take(raw_symbol, receive_ns, b"")
+
+    def take_up(self, raw_symbol: str, state: bytes, since: Sequence[tuple[int, bytes]] = ()) -> None:
+        """Let a stream go on from what another process's adapter knew, and the (receive_ns, frame) pairs that came since.
+
+        Their rows are told to nobody; only that the book is good again, where it was lost.
+        """
+        stream = self.streams[raw_symbol]
+        adapter = stream.adapter
+        was_lost = adapter.state == GAP
+        restore(adapter, state)
+        for receive_ns, frame in since:
+            for _ in adapter.receive(frame, receive_ns):
+                pass
+        if was_lost and adapter.is_live and self._model is not None:
+            change = adapter.change.copy()
+            change["exchange_ns"], change["state"] = adapter.row["exchange_ns"], adapter.state
+            self._on_other(stream, CHANGE, change, stream.features.change)
 
     def note(self, note: Note) -> None:
         """Keep what the feed told of, where there is a watch."""

@@ -79,4 +79,4 @@ def tell(recorder: Any, raw_symbol: str, since_ns: int, wrong: Sequence[Differen
     text = "; ".join(str(one) for one in wrong[:5])
     logger.warning("%s %s: the venue's own book says otherwise: %s", recorder.venue, raw_symbol, text)
     recorder.watch.find(raw_symbol, WITNESS, since_ns, now_ns, text, wrong[0].theirs, wrong[0].ours)
-    recorder.take(raw_symbol, now_ns, b"")
+    recorder.lose(raw_symbol, now_ns)

@@ -9,11 +9,15 @@ import pytest
 import redis
 
 from tasks.broadcast import MOST, NORMALIZED, RAW, Broadcast, NoStateError, frames, published
+from tasks.record import Recorder
+from tasks.stream import Endpoints, stream
 from tasks.venues.binance import Binance
 from tasks.venues.events import BOOK
 from tasks.venues.memento import restore, saved
 from tests.captures import generated
 from tests.redis_server import served
+from tests.simulated import run
+from warehouse.lake import Lake
 
 VENUE, SYMBOL = "binance_usdm", "BTCUSDT"
 
@@ -59,7 +63,7 @@ def test_a_reader_that_comes_in_the_middle_has_the_same_books(server, client):
             list(first.receive(frame, receive_ns))
 
     async def read():
-        async for symbol, receive_ns, frame in frames(server.url, VENUE, [SYMBOL], stop, lambda _, state: restore(second, state)):
+        async for symbol, receive_ns, frame in frames(server.url, VENUE, [SYMBOL], stop, lambda _, state, since: restore(second, state)):
             assert symbol == SYMBOL
             late.extend(second.row.copy() for event in second.receive(frame, receive_ns) if event == BOOK)
 
@@ -121,3 +125,73 @@ def test_a_stream_that_nobody_publishes_is_told(server, client):
 
     with pytest.raises(NoStateError, match="binance_usdm NONE"):
         asyncio.run(read())
+
+
+class Loses(Broadcast):
+    """Loses the next frames that hold a text, as a full queue does."""
+
+    losing = b""
+
+    def frame(self, venue, raw_symbol, receive_ns, frame):
+        if not self.losing or self.losing not in frame:
+            super().frame(venue, raw_symbol, receive_ns, frame)
+
+
+class Score:
+    """Notes which books were scored, and whether the features held them for good."""
+
+    def __init__(self):
+        self.good = []
+
+    def predict(self, features, meta, out):
+        self.good.append((int(meta["exchange_ns"][0]), int(meta["doubt"][0]) == 0))
+
+
+@pytest.mark.parametrize("fault", ["entry", "given up"])
+def test_a_book_that_live_lost_begins_anew_from_what_redis_keeps(server, client, tmp_path, fault):
+    score, stop, lost = Score(), asyncio.Event(), []
+    ingest = Recorder(Lake(tmp_path / "a"), VENUE, "ingest")
+    live = Recorder(Lake(tmp_path / "b"), VENUE, "live", lambda: score, tables=())
+    adapters = [recorder.stream(SYMBOL).adapter for recorder in (ingest, live)]
+
+    async def reads():
+        async for item in frames(server.url, VENUE, [SYMBOL], stop, live.take_up, 10.0, live.wanting):
+            live.take(*item)
+            lost.append(bool(live.wanting()))
+
+    async def publishes(market, out):
+        ingest.lost = lambda symbol, receive_ns: out.frame(VENUE, symbol, receive_ns, b"")
+        where = Endpoints(market.ws_url(VENUE), market.rest_url(VENUE))
+        source = stream(VENUE, [SYMBOL], where, ingest.wanting, stop)
+        async for item in published(source, VENUE, out, lambda symbol: saved(adapters[0]), state_s=1.0):
+            ingest.take(*item)
+
+    async def until(true):
+        while not true():
+            await asyncio.sleep(0.01)
+
+    async def body(market):
+        with Loses(server.url) as out:
+            jobs = [asyncio.create_task(publishes(market, out)), asyncio.create_task(reads())]
+            await until(lambda: adapters[1].is_live)
+            before = len(lost)
+            if fault == "entry":
+                out.losing = b"depthUpdate"
+                await asyncio.sleep(0.3)
+                out.losing = b""
+            else:
+                ingest.lose(SYMBOL, time.time_ns())
+            await until(lambda: any(lost[before:]))
+            await until(lambda: adapters[1].is_live)
+            known = len(score.good)
+            await until(lambda: len(score.good) > known + 20)
+            stop.set()
+            await asyncio.gather(*jobs)
+        return known
+
+    known = run(body, speed=2.0)
+    assert all(good for _, good in score.good[known:])
+    assert adapters[0].counts["gaps"] == (fault == "given up")  # who publishes asks for nothing where only an entry was lost
+    ingest.commit()
+    told = {int(ns) for ns in ingest.lake.rows("l2_snapshots", VENUE, "BTC-USDT-PERP")["exchange_ns"]}
+    assert {ns for ns, _ in score.good} <= told
