@@ -1,58 +1,64 @@
-"""Compile every kernel once, by running the whole path on a handful of made-up frames."""
+"""Compile every kernel once, by running each part of the path on a handful of made-up rows.
 
+The parts share no kernel, so each is compiled in a process of its own where there are cores for it.
+"""
+
+import multiprocessing
+import os
 from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor, as_completed
 
 import numpy as np
 
-from models import booster
-from models.labels import triple_barrier, volatility_normalized_return
-from models.scorer import Scorer
-from tasks.features.catalogue import NAMES
-from tasks.features.fold import Features
-from tasks.feed.latency import add_book, add_trade, new_histogram, quantiles_ms
-from tasks.venues.binance import Binance
-from tasks.venues.events import BOOK, CHANGE, TRADE
-from tasks.venues.ladder import Ladder
+from warehouse.schema import row_dtype
 
 _SNAPSHOT = b'{"lastUpdateId":10,"bids":[["100.0","1.0"],["99.0","2.0"]],"asks":[["101.0","1.0"],["102.00","2.0"]]}'
 _DEPTH = b'{"e":"depthUpdate","E":%d,"s":"BTCUSDT","U":%d,"u":%d,"b":[["%s","1.5"],["20.05","0"]],"a":[["500000.0","2"]]}'
 _TRADE = b'{"e":"trade","E":2,"s":"BTCUSDT","t":%d,"p":"101.0","q":"1.0","T":2,"m":false,"M":true}'
 
 
-def compile_kernels(told: Callable[[str], None] = lambda _: None) -> None:
-    """Run books, trades, features, labels and scores through their kernels; results are thrown away."""
-    told("books")
-    adapter, features = Binance("binance_spot", "BTCUSDT"), Features()
-    prices = (b"100.0", b"100.5", b"3.25", b"100.0")
+def compile_kernels(told: Callable[[str], None] = lambda _: None, processes: int | None = None) -> None:
+    """Run books, trades, features, detectors, labels and scores through their kernels; results are thrown away.
+
+    Parameters
+    ----------
+    told : callable
+        Takes the name of each part that is done.
+    processes : int, optional
+        How many parts compile at once; as many as there are cores where not given.
+    """
+    count = min(processes or os.cpu_count() or 1, len(PARTS))
+    if count == 1:
+        for name, part in PARTS.items():
+            part()
+            told(name)
+        return
+    with ProcessPoolExecutor(count, multiprocessing.get_context("spawn")) as pool:
+        waiting = {pool.submit(part): name for name, part in PARTS.items()}
+        for done in as_completed(waiting):
+            done.result()
+            told(waiting[done])
+
+
+def compile_books() -> None:
+    """Compile what turns frames into books and trades, and what counts their latency."""
+    from tasks.venues.binance import Binance
+    from tasks.venues.book import new_book, wider
+
+    adapter, prices = Binance("binance_spot", "BTCUSDT"), (b"100.0", b"100.5", b"3.25", b"100.0")
     frames = [_SNAPSHOT, *(_DEPTH % (1000 * i, 10 + i, 10 + i, price) for i, price in enumerate(prices, 1))]
     frames += [_TRADE % 7, _TRADE % 8, _TRADE % 10, b" " + _TRADE % 11, b"", b"{"]
-    books, trades, changes = [], [], []
     for frame in frames:
-        for event in adapter.receive(frame, 1):
-            if event == BOOK:
-                books.append(adapter.row.copy())
-                features.book(adapter.row)
-            elif event == TRADE:
-                trades.append(adapter.trade.copy())
-                features.trade(adapter.trade)
-            elif event == CHANGE:
-                changes.append(adapter.change.copy())
-                features.change(adapter.change)
-    _compile_ladder()
-    told("features")
-    Features().batch(np.concatenate(books), np.concatenate(trades), np.concatenate(changes))
-    told("labels")
-    ns, price = np.arange(200) * 1_000_000_000, 100.0 + np.sin(np.arange(200.0))
-    volatility_normalized_return(ns, price, 1_000_000_000)
-    triple_barrier(ns, price - 0.5, price + 0.5, 1.0, 1.0, 5_000_000_000, 1.0)
-    told("scores")
-    rows = np.random.default_rng(0).normal(size=(400, len(NAMES)))
-    scorer = Scorer(booster.text(booster.train(rows, (rows[:, 0] > 0).astype(float), NAMES, n_trees=2)))
-    scorer.batch(rows)
+        list(adapter.receive(frame, 1))
+    wider(*new_book("BTCUSDT", futures=False))
 
 
-def _compile_ladder() -> None:
-    # Books of venues that a JSON library reads, and the latency of rows.
+def compile_ladders() -> None:
+    """Compile the books of venues that a JSON library reads, the latency of rows, and the simulated market."""
+    from simulator.server import compile_market
+    from tasks.feed.latency import add_book, add_trade, new_histogram, quantiles_ms
+    from tasks.venues.ladder import Ladder
+
     ladder, late = Ladder("BTC/USD", "BTC-USD", depth=2), new_histogram()
     for price in ("100.5", "100.25", "3.125"):
         ladder.read([("100.0", "1"), ("99.0", "2"), (price, "1")], [("101.0", "1"), ("102.0", "2"), ("500000.0", "1")], b"")
@@ -69,3 +75,79 @@ def _compile_ladder() -> None:
         add_book(ladder.row.view(np.int64), late)
     add_trade(ladder.trade.view(np.int64), late)
     quantiles_ms(late)
+    compile_market()
+
+
+def compile_features() -> None:
+    """Compile the fold of features and bars, live and in batch, and what a bar owes to a reference symbol."""
+    from tasks.features.bars import BAR
+    from tasks.features.fold import Features
+    from tasks.features.reference import CLOSE, put_reference
+
+    books, trades, changes = (np.zeros(1, row_dtype(name)) for name in ("l2_snapshots", "trades", "coverage_changes"))
+    features = Features()
+    features.change(changes)
+    features.book(books)
+    features.trade(trades)
+    features.batch(books, trades, changes)
+    bars, closes = np.zeros(1, BAR), np.zeros(3, CLOSE)
+    bars["exchange_ns"], bars["span_s"], closes["exchange_ns"], closes["span_s"] = 10**10, 1, [10**9, 2 * 10**9, 3 * 10**9], 1
+    put_reference(bars, closes[:0], closes)
+
+
+def compile_detectors() -> None:
+    """Compile the detectors of a stream and of a base asset, live and in batch."""
+    from tasks.detectors.divergence import Divergence
+    from tasks.detectors.fold import Detectors
+    from tasks.features.catalogue import NAMES
+    from tasks.features.fold import META
+
+    meta, rows = np.zeros(2, META), np.full((2, len(NAMES)), np.nan)
+    Detectors().step(rows[0], meta[:1])
+    Detectors().batch(meta, rows)
+    Divergence().batch(np.zeros(1, row_dtype("consolidated")))
+
+
+def compile_venues() -> None:
+    """Compile the fold over venues, labels, scores and what judges them."""
+    from models.evaluation import auc_intervals
+    from models.labels import triple_barrier, volatility_normalized_return
+    from models.microprice import Microprice
+    from models.moves import microstructure, smoothed_direction, sweep_cost_bps
+    from models.strategy import trade
+    from tasks.features.cross_venue import CrossVenue
+
+    venues = CrossVenue(("binance_usdm", "bybit_linear"), (1.0, 1.0), (1.0, 1.0))
+    list(venues.book(0, np.zeros(1, row_dtype("l2_snapshots"))))
+    list(venues.trade(0, np.zeros(1, row_dtype("trades"))))
+    ns, price = np.arange(200) * 1_000_000_000, 100.0 + np.sin(np.arange(200.0))
+    bid, ask, one = price - 0.5, price + 0.5, np.ones(200)
+    volatility_normalized_return(ns, price, 1_000_000_000)
+    triple_barrier(ns, bid, ask, 1.0, 1.0, 5_000_000_000, 1.0)
+    cost = sweep_cost_bps(ask[:, None], one[:, None], price, 10.0)
+    microstructure(ns, Microprice().at(bid, ask, one, one), bid, ask, cost, cost, one, 1_000_000_000)
+    smoothed_direction(ns, price, 2, 0.0)
+    trade(ns, np.full(200, 0.5), bid, ask, 0.2, 0.8, 1)
+    auc_intervals(price > 100.0, [price], ns, 10_000_000_000, resamples=1)
+
+
+def compile_scores() -> None:
+    """Compile the walk through the trees, of one row and of many."""
+    from models import booster
+    from models.scorer import Scorer
+    from tasks.features.catalogue import NAMES
+
+    rows = np.random.default_rng(0).normal(size=(400, len(NAMES)))
+    trained = booster.train(rows, (rows[:, 0] > 0).astype(float), NAMES, n_trees=2)
+    Scorer(booster.text(trained)).batch(rows)
+
+
+# The longest first, so that cores are done at about the same time.
+PARTS: dict[str, Callable[[], None]] = {
+    "features": compile_features,
+    "books": compile_books,
+    "ladders": compile_ladders,
+    "detectors": compile_detectors,
+    "venues and labels": compile_venues,
+    "scores": compile_scores,
+}

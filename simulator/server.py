@@ -71,8 +71,8 @@ def build(
     return desks, courses
 
 
-def _compile() -> None:
-    # Before ports are open: who waits for a compiler, loses clients.
+def compile_market() -> None:
+    """Compile the kernels of the market: before ports are open, for who waits for a compiler loses clients."""
     desk, view = Desk(Market(INSTRUMENTS["binance_coinm", "BTCUSD_PERP"], 0, 0)), View(5)
     for until_ns in (100_000_000, 200_000_000):
         desk.advance(until_ns)
@@ -124,7 +124,7 @@ async def serve(
     UnknownVenueError
     UnknownInstrumentError
     """
-    _compile()
+    compile_market()
     start_ns = start_ns or time.time_ns()
     fundamentals: dict[str, Fundamental] | None = {} if coupled else None
     servers = {}

@@ -31,7 +31,7 @@ _MID, _DRIFT, _PUSH = (NAMES.index(name) for name in ("mid", "microprice_drift_b
 _DRIFTING, _VOLUMES, _VOLATILITIES = (np.array([NAMES.index(name) for name in names]) for names in (DRIFTING, VOLUMES, VOLATILITIES))
 _SIDED = np.array(SIDED)
 _N_DRIFT, _N_VOLUME, _N_VOLATILITY = len(DRIFTING), len(VOLUMES), len(VOLATILITIES)
-_RETURN = N_SERIES - 1
+_RETURN = np.int64(N_SERIES - 1)  # a plain number would be a type of its own for the compiler
 _KINDS = np.array([DRIFT, BURST_KIND, REGIME_CHANGE, BURST_KIND])  # by part of the ensemble
 _NO_VALUES = np.zeros(0, VALUES)
 

@@ -30,10 +30,11 @@ _KYLE, _AMIHUD, _ROLL, _VPIN, _COMPRESSION, _DRIFT, _HOUR = (
     NAMES.index(n)
     for n in ("kyle_lambda_30", "amihud_300", "roll_spread_300", "vpin", "spread_compression", "microprice_drift_bps", "hour")
 )
-_MINUTE_SPAN, _LONG_SPAN = 3, 4  # the 60 s and 300 s windows in SPANS
+# Numbers that are handed on are of NumPy: a plain one is a type of its own, for which each kernel is compiled again.
+_MINUTE_SPAN, _LONG_SPAN = np.int64(3), np.int64(4)  # the 60 s and 300 s windows in SPANS
 _SECONDS_NS = (BUCKETS + 1) * SECOND  # by then every bucket was a whole clean second
-_SQUARED, _SPREAD = 5, 6  # columns of a book entry behind the five levels
-_BOUGHT, _SOLD, _COST, _COSTED, _PRODUCT, _STEP, _STEP_BEFORE = range(7)
+_SQUARED, _SPREAD = np.int64(5), np.int64(6)  # columns of a book entry behind the five levels
+_BOUGHT, _SOLD, _COST, _COSTED, _PRODUCT, _STEP, _STEP_BEFORE = np.arange(7)
 _NO_PAIR = 2  # the first two trades of a clean stream end no pair of price steps
 
 

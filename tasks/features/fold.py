@@ -26,9 +26,10 @@ _SPREAD, _IMBALANCE, _BID, _ASK, _VPIN = (NAMES.index(n) for n in ("spread_bps",
 
 
 @njit(cache=True)
-def _close_bars(s, books, trades, b, closed, row):
+def _close_bars(s, books, trades, b, closed, exchange_ns, receive_ns, event_seq):
     # Bring the clock to an event, from one whole second to the next; False where there is no room for the rows.
-    second = max(row["exchange_ns"], s["clock_ns"]) // SECOND
+    # Numbers of the event, not its row: three kinds of rows would be compiled apart.
+    second = max(exchange_ns, s["clock_ns"]) // SECOND
     if b["second"] == 0 or second - b["second"] > _SILENCE_S:
         begin(b, second)
         return True
@@ -37,7 +38,7 @@ def _close_bars(s, books, trades, b, closed, row):
             return False
         advance(s, books, trades, b["second"] * SECOND)
         impact = s["aged_total"][0] + s["aged_lost"][0]
-        close_second(b, impact, s["aged_n"], row["receive_ns"], row["event_seq"], closed)
+        close_second(b, impact, s["aged_n"], receive_ns, event_seq, closed)
     return True
 
 
@@ -69,7 +70,7 @@ def _on_book(s, books, trades, b, row, meta, out, tick, table):
             out[i] = np.nan
         meta["clean_ns"] = 0
         if s["doubt"] == OK:  # a side without a level has no mid: nothing may be measured across it
-            _turn(s, b, OK, s["clock_ns"])
+            _turn(s, b, s["doubt"], s["clock_ns"])
         return
     book_features(row, out)
     if table.size:
@@ -90,7 +91,9 @@ def fold(state, bars, book_ring, trade_ring, books, trades, changes, at, meta, o
         trade_at = trades[t]["event_seq"] if t < trades.size else last
         change_at = changes[c]["event_seq"] if c < changes.size else last
         if change_at < book_at and change_at < trade_at:
-            if bar["second"] and not _close_bars(s, book_ring, trade_ring, bar, closed, changes[c]):
+            if bar["second"] and not _close_bars(
+                s, book_ring, trade_ring, bar, closed, changes[c]["exchange_ns"], changes[c]["receive_ns"], changes[c]["event_seq"]
+            ):
                 at[0], at[1], at[2], at[3] = b, t, c, k
                 return _BAR_ROOM
             _turn(s, bar, changes[c]["state"], changes[c]["exchange_ns"])
@@ -100,7 +103,9 @@ def fold(state, bars, book_ring, trade_ring, books, trades, changes, at, meta, o
                 if s["trade_head"] - oldest_trade(s) >= trade_ring.size:
                     at[0], at[1], at[2], at[3] = b, t, c, k
                     return _TRADE_ROOM
-                if not _close_bars(s, book_ring, trade_ring, bar, closed, trades[t]):
+                if not _close_bars(
+                    s, book_ring, trade_ring, bar, closed, trades[t]["exchange_ns"], trades[t]["receive_ns"], trades[t]["event_seq"]
+                ):
                     at[0], at[1], at[2], at[3] = b, t, c, k
                     return _BAR_ROOM
                 _on_trade(s, book_ring, trade_ring, bar, trades[t])
@@ -109,7 +114,9 @@ def fold(state, bars, book_ring, trade_ring, books, trades, changes, at, meta, o
             if s["book_head"] - s["book_tail"][4] >= book_ring.size:
                 at[0], at[1], at[2], at[3] = b, t, c, k
                 return _BOOK_ROOM
-            if not _close_bars(s, book_ring, trade_ring, bar, closed, books[b]):
+            if not _close_bars(
+                s, book_ring, trade_ring, bar, closed, books[b]["exchange_ns"], books[b]["receive_ns"], books[b]["event_seq"]
+            ):
                 at[0], at[1], at[2], at[3] = b, t, c, k
                 return _BAR_ROOM
             _on_book(s, book_ring, trade_ring, bar, books[b], meta[k], out[k], tick, table)
@@ -124,7 +131,7 @@ def _live_book(state, bars, book_ring, trade_ring, row, meta, out, closed, tick,
     s = state[0]
     if s["book_head"] - s["book_tail"][4] >= book_ring.size:
         return _BOOK_ROOM
-    if not _close_bars(s, book_ring, trade_ring, bars[0], closed, row[0]):
+    if not _close_bars(s, book_ring, trade_ring, bars[0], closed, row[0]["exchange_ns"], row[0]["receive_ns"], row[0]["event_seq"]):
         return _BAR_ROOM
     _on_book(s, book_ring, trade_ring, bars[0], row[0], meta[0], out[0], tick, table)
     return _DONE
@@ -136,7 +143,7 @@ def _live_trade(state, bars, book_ring, trade_ring, row, closed):
     if s["doubt"] == OK and row[0]["backfill"] == 0:
         if s["trade_head"] - oldest_trade(s) >= trade_ring.size:
             return _TRADE_ROOM
-        if not _close_bars(s, book_ring, trade_ring, bars[0], closed, row[0]):
+        if not _close_bars(s, book_ring, trade_ring, bars[0], closed, row[0]["exchange_ns"], row[0]["receive_ns"], row[0]["event_seq"]):
             return _BAR_ROOM
         _on_trade(s, book_ring, trade_ring, bars[0], row[0])
     return _DONE
@@ -144,7 +151,9 @@ def _live_trade(state, bars, book_ring, trade_ring, row, closed):
 
 @njit(cache=True)
 def _live_change(state, bars, book_ring, trade_ring, row, closed):
-    if bars[0]["second"] and not _close_bars(state[0], book_ring, trade_ring, bars[0], closed, row[0]):
+    if bars[0]["second"] and not _close_bars(
+        state[0], book_ring, trade_ring, bars[0], closed, row[0]["exchange_ns"], row[0]["receive_ns"], row[0]["event_seq"]
+    ):
         return _BAR_ROOM
     _turn(state[0], bars[0], row[0]["state"], row[0]["exchange_ns"])
     return _DONE

@@ -50,6 +50,7 @@ def test_the_driver_measures_a_simulated_capture_and_finds_nothing_wrong(tmp_pat
     command = [sys.executable, str(BENCH / "run.py"), str(capture), "--rounds", "1", "--no-install", "--out", str(out)]
     done = subprocess.run([*command, "--only", "books,features,scorer,wire"], capture_output=True, text=True, check=False)
     assert done.returncode in (0, 1), done.stderr  # 1: this machine missed a budget
+    assert out.exists(), done.stderr
     results = json.loads(out.read_text())["results"]
     assert len({result["section"] for result in results}) == 4
     assert not [result for result in results if "WRONG" in result["note"]]
