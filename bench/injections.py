@@ -105,12 +105,13 @@ def record(venue, n=400, seed=1, symbols=None):
                     made.items.append((at, stream, payload, desk.now_ns))
             due[symbol], beats[symbol] = [], beats[symbol] + 1
             if made.items and beats[symbol] % EVERY == 1:
-                made.fresh[len(made.items) - 1, symbol] = _fresh(made, symbol, desk, moment)
+                made.fresh[len(made.items) - 1, symbol] = fresh_book(made, symbol, desk, moment)
     undisturbed(made)
     return made
 
 
-def _fresh(made, symbol, desk, moment):
+def fresh_book(made, symbol, desk, moment):
+    """Return a whole book as the venue gives it to who asks now: a REST answer, or a message of its stream."""
     url, _ = made.wire.snapshot_url(symbol, "")
     if url:
         address = urlsplit(url)

@@ -7,6 +7,7 @@ skips them; in any other they are numbered anew.
 """
 
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from itertools import groupby
 from pathlib import Path
@@ -15,9 +16,10 @@ from typing import Any
 from tasks.replay import CaptureTruncatedError, read_capture
 from tasks.venues import directory
 from tasks.venues.events import BOOK, CHANGE, TRADE, UNREADABLE
+from tasks.venues.ladder import Instrument
 from tasks.venues.memento import StateError, restore
 from tasks.venues.wire import Adapter
-from warehouse.errors import SessionSupersededError
+from warehouse.errors import SessionSupersededError, WarehouseError
 from warehouse.lake import Lake
 from warehouse.raw import Capture, captures, run_up
 from warehouse.session import Session, Writer
@@ -62,7 +64,7 @@ def _rerun(lake: Lake, writer: Writer, venue: str, files: list[Capture], told: R
     symbol, run = told.symbol, told.run
     is_known = run in lake.sessions(venue, symbol)
     session = writer.session(venue, symbol, run if is_known else f"{run}-{files[0].first_ns}", TABLES)
-    adapter = _taken_up(venue, files[0], session, told)
+    adapter = _taken_up(lake, venue, files[0], session, told)
     rows = _Rows(session, adapter, is_known)
     pending = 0
     try:
@@ -82,11 +84,12 @@ def _rerun(lake: Lake, writer: Writer, venue: str, files: list[Capture], told: R
     writer.seal()
 
 
-def _taken_up(venue: str, first: Capture, session: Session, told: Rerun) -> Adapter:
+def _taken_up(lake: Lake, venue: str, first: Capture, session: Session, told: Rerun) -> Adapter:
     """Return the adapter as it was before the first line of a file."""
     raw_symbol = directory.raw_symbol(venue, first.symbol)
     base = session.start
-    adapter = directory.adapter(venue, raw_symbol, base, session.since_ns)
+    instrument = _instrument(lake, venue, first)
+    adapter = directory.adapter(venue, raw_symbol, base, session.since_ns, instrument=instrument)
     state = first.state
     if state:
         try:
@@ -94,7 +97,7 @@ def _taken_up(venue: str, first: Capture, session: Session, told: Rerun) -> Adap
             told.stood_on = "the state kept beside it"
             return adapter
         except StateError:  # of other code: the frames are of none
-            adapter = directory.adapter(venue, raw_symbol, base, session.since_ns)
+            adapter = directory.adapter(venue, raw_symbol, base, session.since_ns, instrument=instrument)
     before = run_up(first)
     for receive_ns, frame in _frames(before, told, lambda _: None):
         for _ in adapter.receive(frame, receive_ns):
@@ -102,6 +105,23 @@ def _taken_up(venue: str, first: Capture, session: Session, told: Rerun) -> Adap
     if before:
         told.stood_on = f"{len(before)} files before it"
     return adapter
+
+
+def _instrument(lake: Lake, venue: str, first: Capture) -> Instrument | None:
+    """Return what the venue had said of an instrument when a capture began, in the lake that holds the capture, else in this one."""
+    beside = [path.parent for path in first.path.resolve().parents if path.name == lake.raw.name]
+    for source in (*_lakes(beside), lake):
+        rows = source.rows("instruments", venue, first.symbol)
+        if rows.size:
+            row = rows[rows["receive_ns"] <= first.first_ns][-1:] if rows["receive_ns"][0] <= first.first_ns else rows[:1]
+            return Instrument(*(float(row[name][0]) for name in ("tick", "lot", "contract_usd", "contract_base")))
+    return None
+
+
+def _lakes(roots: Sequence[Path]) -> Iterator[Lake]:
+    for root in roots:
+        with suppress(WarehouseError):  # a capture may lie anywhere
+            yield Lake(root, create=False)
 
 
 def _frames(files: Sequence[Capture], told: Rerun, progress: Callable[[int], None]) -> Iterator[tuple[int, bytes]]:

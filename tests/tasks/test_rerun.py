@@ -5,8 +5,11 @@ import numpy as np
 import pytest
 
 from simulator.capture import frames
+from tasks.feed.watch import Watch
 from tasks.record import RECORDED, Recorder, record
 from tasks.rerun import rerun
+from tasks.venues.ladder import Instrument
+from tests.checked_feed import okx_book, okx_trade
 from warehouse.lake import Lake
 from warehouse.raw import captures
 from warehouse.schema import row_dtype
@@ -159,3 +162,25 @@ def test_a_killed_recording_gets_its_last_rows_back_unless_another_followed(tmp_
         whole = _record(tmp_path / "whole", market, keep_raw=False).rows("l2_snapshots", *STREAM)
         assert len(after) > acknowledged
         assert after.tobytes() == whole.tobytes()
+
+
+def test_an_hour_without_its_state_is_counted_in_the_contracts_that_the_venue_told(tmp_path):
+    lake, swap = Lake(tmp_path / "lake"), "LTC-USDT-SWAP"
+    frames = [
+        okx_book("snapshot", [("99", "15")], [("99.5", "2")], START_NS // 10**6, swap, checksum=0, prevSeqId=-1, seqId=10),
+        okx_trade(5, name=swap),
+    ]
+
+    async def source():
+        for i, frame in enumerate(frames):
+            yield swap, START_NS + i, frame
+
+    recorder = Recorder(lake, "okx", "made", keep_raw=True, watch=Watch(wall_ns=lambda: START_NS - 1))
+    recorder.instruments = {swap: Instrument(contract_base=0.2)}
+    asyncio.run(record(recorder, source(), commit_s=0.01))
+    for path in lake.raw.rglob("*.state"):
+        path.unlink()
+    again = Lake(tmp_path / "again")
+    (told,) = rerun(again, "okx", sorted((lake.raw / "okx").glob("*/*")))
+    assert told.rows["l2_snapshots"] == 1
+    assert again.rows("l2_snapshots", "okx", "LTC-USDT-PERP")["bid_sz"][-1, 0] == pytest.approx(3.0)
