@@ -32,6 +32,7 @@ _FAMILIES = {
     "trades": "Trades",
     "volatility": "Volatility",
     "clock": "Clock",
+    "regime": "Regime, filled by the detectors",
 }
 _NOT_DESCRIBED = {
     "prefect_port": "of the Prefect server, its API and UI; on loopback only",

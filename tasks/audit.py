@@ -13,6 +13,7 @@ import numpy as np
 from models.audit import Finding, check_alteration, check_plausible, check_shuffled, check_spans, check_truncation
 from models.splits import WalkForward
 from models.training import Choices, Examples
+from tasks.detectors.fold import Detectors
 from tasks.features.catalogue import NAMES
 from tasks.features.fold import Features
 from warehouse.lake import Lake
@@ -46,7 +47,13 @@ class _Events:
     def features(self, n: int) -> np.ndarray:
         last = self.order[n - 1] if n else -1
         parts = (rows[rows["event_seq"] <= last] for rows in (self.books, self.trades, self.changes))
-        return Features().batch(*parts)[1]
+        return _features(*parts)
+
+
+def _features(*tables: np.ndarray) -> np.ndarray:
+    meta, rows = Features().batch(*tables)
+    Detectors().batch(meta, rows)
+    return rows
 
 
 def _first_events(lake: Lake, venue: str, symbol: str, n: int) -> _Events:
@@ -108,7 +115,7 @@ def _alteration(events: _Events, cut: int) -> list[Finding]:
         for name in fields:
             changed[name][late] *= 1.37
         altered.append(changed)
-    after = Features().batch(*altered, events.changes)[1]
+    after = _features(*altered, events.changes)
     return check_alteration(before, after, NAMES, int((events.books["event_seq"] < first).sum()))
 
 

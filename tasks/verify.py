@@ -15,6 +15,7 @@ import numpy as np
 
 from models import booster
 from models.scorer import Scorer
+from tasks.detectors.fold import Detectors
 from tasks.features.catalogue import NAMES, SETS, columns
 from tasks.features.fold import META, Features
 from tasks.replay import CaptureTruncatedError
@@ -90,7 +91,7 @@ def verify(
     told : callable
         Told every few thousand frames how many have been read.
     """
-    adapter, live, features = directory.adapter(venue, raw_symbol), _Live(), Features()
+    adapter, live, fold = directory.adapter(venue, raw_symbol), _Live(), (Features(), Detectors())
     verdict = Verdict(venue, adapter.symbol)
     with tempfile.TemporaryDirectory() as folder:
         lake = Lake(Path(folder))
@@ -99,7 +100,7 @@ def verify(
         try:
             for n, (receive_ns, frame) in enumerate(frames, 1):
                 for event in adapter.receive(frame, receive_ns):
-                    _take(event, adapter, features, live, writer)
+                    _take(event, adapter, fold, live, writer)
                 if n % _COMMIT == 0:
                     writer.commit()
                     told(n)
@@ -114,11 +115,14 @@ def verify(
     return verdict
 
 
-def _take(event: int, adapter: Adapter, features: Features, live: _Live, writer: Any) -> None:
+def _take(event: int, adapter: Adapter, fold: tuple[Features, Detectors], live: _Live, writer: Any) -> None:
     venue, symbol = adapter.venue, adapter.symbol
+    features, detectors = fold
     if event == BOOK:
         row = adapter.row[0]
-        live.features.append(features.book(adapter.row).copy())
+        made = features.book(adapter.row)
+        detectors.step(made, features.meta)
+        live.features.append(made.copy())
         live.meta.append(features.meta.copy())
         live.best.append((row["bid_px"][0], row["bid_sz"][0], row["ask_px"][0], row["ask_sz"][0]))
         live.ids.append(int(row["update_id"]))
@@ -162,6 +166,7 @@ def _check_parity(verdict: Verdict, live: _Live, lake: Lake, venue: str, symbol:
     if not live.features:
         return
     meta, batch = Features().batch(books, trades, changes)
+    Detectors().batch(meta, batch)
     lived, lived_meta = np.array(live.features), np.concatenate(live.meta)
     verdict.parity_rows = int(books.size)
     same = lived.shape == batch.shape

@@ -2,6 +2,7 @@
 
 Each row feeds CUSUM, burst and ensemble.  Each whole second feeds BOCPD with the return of the
 mid and the spectral residual with the volatility of that second, as soon as a later row closes it.
+What BOCPD says is a feature: it is written into the row itself, before anybody scores it.
 """
 
 from typing import BinaryIO
@@ -21,7 +22,7 @@ from tasks.detectors.ensemble import BOCPD, BURST, COOLDOWN_S, CUSUM, FLOOR, SPE
 from tasks.detectors.spectral_residual import THRESHOLD as SALIENCE_THRESHOLD
 from tasks.detectors.spectral_residual import spectral_step
 from tasks.detectors.state import DETECTORS, DRIFTING, N_SERIES, SIDED, VALUES, VOLATILITIES, VOLUMES, new_state, restart
-from tasks.features.catalogue import NAMES
+from tasks.features.catalogue import NAMES, REGIME
 from warehouse.schema import BURST as BURST_KIND
 from warehouse.schema import DRIFT, OK, REGIME_CHANGE, row_dtype
 
@@ -103,7 +104,7 @@ def _sign(x):
 
 @njit(cache=True)
 def detectors_step(s, row, meta, signal):
-    """Fold one row of features; return whether `signal` was written.
+    """Fold one row of features, fill its regime columns, and return whether `signal` was written.
 
     Parameters
     ----------
@@ -128,6 +129,8 @@ def detectors_step(s, row, meta, signal):
     while s["second"] < second:
         _close_second(s)
     s["clean_ns"] = meta["clean_ns"]
+    row[REGIME] = s["values"]["bocpd_change_prob"]
+    row[REGIME + 1] = s["values"]["bocpd_run_length"]
     side = _row(s, row)
     lead = _together(s)
     if lead < 0 or s["clock_ns"] - s["said_ns"] < s["cooldown_ns"]:
@@ -232,7 +235,7 @@ class Detectors:
         self.signal = np.zeros(1, SIGNAL)
 
     def step(self, row: NDArray[np.float64], meta: NDArray) -> NDArray | None:
-        """Fold one row, shape (n features,), with its meta record, shape (1,).
+        """Fold one row, shape (n features,), with its meta record, shape (1,); its regime columns are filled.
 
         Returns
         -------
@@ -247,7 +250,7 @@ class Detectors:
         return self.state[0]["values"]
 
     def batch(self, meta: NDArray, features: NDArray[np.float64]) -> NDArray:
-        """Fold rows in their order and return the signals, shape (n signals,)."""
+        """Fold rows in their order, fill their regime columns, and return the signals, shape (n signals,)."""
         return self._fold(meta, features, _NO_VALUES)
 
     def trace(self, meta: NDArray, features: NDArray[np.float64]) -> tuple[NDArray, NDArray]:
@@ -259,7 +262,11 @@ class Detectors:
         if features.shape != (meta.size, len(NAMES)):
             raise ValueError(f"features must have shape {(meta.size, len(NAMES))}, received {features.shape}")
         signals = np.zeros(self._most(meta) + 1, SIGNAL)  # one more: each row is given a place to write to
-        return signals[: _batch(self.state, meta, np.ascontiguousarray(features), signals, values)]
+        rows = np.ascontiguousarray(features)
+        n = _batch(self.state, meta, rows, signals, values)
+        if rows is not features:
+            features[:, REGIME : REGIME + 2] = rows[:, REGIME : REGIME + 2]
+        return signals[:n]
 
     def _most(self, meta: NDArray) -> int:
         # As many signals as the cooldown allows, at most one a row.

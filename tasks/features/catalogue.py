@@ -144,15 +144,24 @@ def _clock() -> list[Feature]:
     ]
 
 
-FEATURES: tuple[Feature, ...] = (*_book(), *_flow(), *_clock())
+def _regime() -> list[Feature]:
+    source = "Adams and MacKay 2007"
+    return [
+        Feature("bocpd_change_prob", "[0, 1]", 300.0, "regime", source, "probability that the 1 s returns changed within the last five seconds"),
+        Feature("bocpd_run_length", "s", 300.0, "regime", source, "posterior mean of the time since the last change"),
+    ]
+
+
+FEATURES: tuple[Feature, ...] = (*_book(), *_flow(), *_clock(), *_regime())
 NAMES: tuple[str, ...] = tuple(feature.name for feature in FEATURES)
+REGIME = NAMES.index("bocpd_change_prob")  # its column and the next are the detectors' to fill; NaN until they did
 VERSION = sha256(repr([(f.name, f.version) for f in FEATURES]).encode()).hexdigest()[:12]
 
 _LEVELS = {"mid", "weighted_mid", "microprice"}  # price levels: a tree would learn the date from them
-_CALENDAR = {"hour", "minute", "day_of_week", "hour_sin", "hour_cos"}
+_APART = _LEVELS | {f.name for f in FEATURES if f.family in ("clock", "regime")}
 SETS: dict[str, tuple[str, ...]] = {
     "all": NAMES,
-    "l2_core": tuple(f.name for f in FEATURES if f.name not in _LEVELS | _CALENDAR and not f.name.startswith("mlofi_1_")),
+    "l2_core": tuple(f.name for f in FEATURES if f.name not in _APART and not f.name.startswith("mlofi_1_")),
     "trades": tuple(f.name for f in FEATURES if f.family == "trades"),
 }
 

@@ -11,7 +11,7 @@ from numba import njit
 from models.microprice import Microprice, microprice
 from tasks.features.bars import BAR, BARS, N_SPANS, begin, book_bar, close_second, doubt_bars, new_bars, trade_bar
 from tasks.features.book import book_features
-from tasks.features.catalogue import NAMES
+from tasks.features.catalogue import NAMES, REGIME
 from tasks.features.flow import advance, flow_features, oldest_trade, on_book, on_trade
 from tasks.features.state import BOOK_ENTRY, SECOND, SPANS, STATE, TRADE_ENTRY, new_ring, new_state, restart, wider_ring
 from warehouse.schema import OK, row_dtype
@@ -73,6 +73,7 @@ def _on_book(s, books, trades, b, row, meta, out, tick, table):
             _turn(s, b, s["doubt"], s["clock_ns"])
         return
     book_features(row, out)
+    out[REGIME] = out[REGIME + 1] = np.nan
     if table.size:
         out[_MICRO] = microprice(row["bid_px"][0], row["ask_px"][0], row["bid_sz"][0], row["ask_sz"][0], tick, table)
     on_book(s, books, row, out)

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 from simulator import frames
+from tasks.detectors.fold import Detectors
 from tasks.features.fold import META, Features
 from tasks.featurize import feature_matrix, featurize
 from tasks.label import label
@@ -36,6 +37,7 @@ def test_features_by_day_equal_one_fold_over_midnight(lake, manifests):
     meta, matrix = feature_matrix(lake, VENUE, SYMBOL)
     books, trades, changes = (lake.rows(table, VENUE, SYMBOL) for table in ("l2_snapshots", "trades", "coverage_changes"))
     whole_meta, whole = Features().batch(books, trades, changes)
+    Detectors().batch(whole_meta, whole)
     assert matrix.tobytes() == whole.tobytes()
     for name in META.names:
         np.testing.assert_array_equal(meta[name], whole_meta[name])

@@ -133,6 +133,21 @@ def test_drift_regime_and_volatility_are_unknown_for_300_seconds_after_each_doub
     assert all(np.isnan(values[name][doubtful]).all() for name in VALUES.names if name != "confirmed")
 
 
+def test_regime_features_are_what_bocpd_says_live_as_in_batch():
+    meta, rows = (a[:2500].copy() for a in lively(1))
+    columns = [NAMES.index("bocpd_change_prob"), NAMES.index("bocpd_run_length")]
+    rows[:, columns] = np.nan
+    batch, one_by_one, turned = rows.copy(), rows.copy(), np.asfortranarray(rows)
+    _, values = Detectors().trace(meta, batch)
+    live(meta, one_by_one)
+    Detectors().batch(meta, turned)
+    for k, name in zip(columns, ("bocpd_change_prob", "bocpd_run_length"), strict=True):
+        assert np.isfinite(batch[-1, k])
+        assert batch[:, k].tobytes() == values[name].tobytes() == one_by_one[:, k].tobytes() == turned[:, k].tobytes()
+    rest = [k for k in range(len(NAMES)) if k not in columns]
+    assert batch[:, rest].tobytes() == rows[:, rest].tobytes()
+
+
 def test_signals_are_numbered_apart_and_passed_their_threshold():
     meta, rows = lively()
     signals = Detectors(cooldown_s=7.0, first_seq=40).batch(meta, rows)

@@ -14,7 +14,8 @@ from tasks.features.sets import FEATURE_SETS
 from tests.streams import SECOND, START_NS, books_at, good, in_order, market, streams, trades_at
 from warehouse.schema import OK
 
-OWN_RULE = {"vpin", "microprice_drift_bps", "gap_bid_bps", "gap_ask_bps"} | {name for name in NAMES if "_cost_bps_" in name}
+REGIMES = {"bocpd_change_prob", "bocpd_run_length"}  # the detectors fill them: tests/tasks/detectors/test_fold.py
+OWN_RULE = REGIMES | {"vpin", "microprice_drift_bps", "gap_bid_bps", "gap_ask_bps"} | {name for name in NAMES if "_cost_bps_" in name}
 WARMUP_NS = np.array([feature.warmup_s for feature in FEATURES]) * 1e9
 RULED = np.array([name not in OWN_RULE for name in NAMES])
 
@@ -23,7 +24,7 @@ def test_every_feature_says_what_it_is():
     assert len(set(NAMES)) == len(NAMES) == len(FEATURES)
     for feature in FEATURES:
         assert feature.meaning
-        assert feature.family in ("book", "order_flow", "trades", "volatility", "clock")
+        assert feature.family in ("book", "order_flow", "trades", "volatility", "clock", "regime")
         assert "{" not in feature.meaning
         assert 0 <= feature.warmup_s < math.inf
         assert feature.unit or feature.name.startswith("hour_")
@@ -35,6 +36,8 @@ def test_sets_hold_known_names_once_and_no_price_levels_for_models():
         assert len(set(names)) == len(names)
         assert [NAMES[i] for i in columns(names)] == list(names)
     assert not {"mid", "weighted_mid", "microprice"} & set(SETS["l2_core"])
+    assert set(SETS["all"]) >= REGIMES
+    assert not set(SETS["l2_core"]) & REGIMES
 
 
 def _missing(name, glossary, oracles):
