@@ -147,7 +147,9 @@ def _clock() -> list[Feature]:
 def _regime() -> list[Feature]:
     source = "Adams and MacKay 2007"
     return [
-        Feature("bocpd_change_prob", "[0, 1]", 300.0, "regime", source, "probability that the 1 s returns changed within the last five seconds"),
+        Feature(
+            "bocpd_change_prob", "[0, 1]", 300.0, "regime", source, "probability that the 1 s returns changed within the last five seconds"
+        ),
         Feature("bocpd_run_length", "s", 300.0, "regime", source, "posterior mean of the time since the last change"),
     ]
 
