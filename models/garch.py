@@ -4,7 +4,6 @@ from dataclasses import dataclass
 from hashlib import sha256
 
 import numpy as np
-from arch import arch_model
 
 from models.errors import ModelError
 
@@ -63,6 +62,8 @@ def fit_garch(log_returns: np.ndarray) -> Garch:
     True
     """
     finite = log_returns[np.isfinite(log_returns)]
+    from arch import arch_model  # takes a second, and whoever only uses parameters does without
+
     scale = float(finite.std()) if finite.size else 0.0
     if finite.size < _LEAST or scale == 0.0:
         raise TooFewReturnsError(int(finite.size))

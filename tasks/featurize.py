@@ -7,11 +7,13 @@ What the folds remember at the end of a day is kept, and the next day starts fro
 
 import io
 from datetime import date, timedelta
+from hashlib import sha256
 from typing import Any
 
 import numpy as np
 from prefect import task
 
+from models.fits import Fits
 from tasks.detectors.fold import Detectors
 from tasks.detectors.state import VERSION as DETECTOR_VERSION
 from tasks.features.bar_catalogue import BAR_NAMES, BAR_VERSION, SPANS_S
@@ -19,6 +21,7 @@ from tasks.features.bars import BAR
 from tasks.features.catalogue import NAMES, VERSION
 from tasks.features.fold import META, Features
 from tasks.features.reference import CLOSE, LOOK_BACK, put_funding, put_reference, reference_of
+from tasks.fitted import fit, in_force
 from warehouse.lake import Lake
 
 DAY_NS = 86_400_000_000_000
@@ -37,31 +40,49 @@ def events_of(lake: Lake, venue: str, symbol: str, day: str) -> tuple[np.ndarray
     """Return the books, trades and coverage changes of a day, each in folding order, and the next day's first book."""
     start, end = _bounds(day)
     books = lake.rows("l2_snapshots", venue, symbol, start, end)
-    after = lake.rows("l2_snapshots", venue, symbol, end, end + _SLACK_NS)
+    after = _first_book(lake, venue, symbol, end)
     first = int(books["event_seq"].min()) if books.size else _LAST
     earlier = lake.rows("l2_snapshots", venue, symbol, start - DAY_NS, start)
     if not earlier.size:
         first = 0  # nothing before: the opening changes and trades are this day's
-    last = int(after["event_seq"].min()) if after.size else _LAST
+    last, until = (int(after["event_seq"][0]), int(after["exchange_ns"][0]) + _SLACK_NS) if after.size else (_LAST, None)
     out = [books]
-    trades = lake.rows("trades", venue, symbol, start - DAY_NS if first == 0 else start - _SLACK_NS, end + _SLACK_NS)
+    trades = lake.rows("trades", venue, symbol, start - DAY_NS if first == 0 else start - _SLACK_NS, until)
     # All changes there are: a session's opening bears the stamp of where the one before it ended.
     for rows in (trades, lake.rows("coverage_changes", venue, symbol)):
         out.append(rows[(rows["event_seq"] >= first) & (rows["event_seq"] < last)])
     books, trades, changes = (rows[np.argsort(rows["event_seq"], kind="stable")] for rows in out)
-    return books, trades, changes, after[after["event_seq"] == last]
+    return books, trades, changes, after
+
+
+def _first_book(lake: Lake, venue: str, symbol: str, since_ns: int) -> np.ndarray:
+    # The first book from a midnight on, be it days later; shape (1,) or (0,).
+    books = lake.rows("l2_snapshots", venue, symbol, since_ns, since_ns + _SLACK_NS)
+    if not books.size:
+        days = [_bounds(day)[0] for *stream, day in lake.partitions("l2_snapshots") if stream == [venue, symbol]]
+        until = min((start for start in days if start >= since_ns), default=None)
+        known = lake.read(
+            "l2_snapshots", venue, symbol, since_ns, None if until is None else until + DAY_NS, columns=["exchange_ns", "event_seq"]
+        )
+        if not known.num_rows:
+            return books
+        at = int(known["exchange_ns"].to_numpy()[np.argmin(known["event_seq"].to_numpy())])
+        books = lake.rows("l2_snapshots", venue, symbol, at, at + 1)
+    return books[[np.argmin(books["event_seq"])]]
 
 
 class _Folds:
     # What is folded of a stream, kept from day to day: features, detectors, and bars of tomorrow that closed today.
-    def __init__(self, lake: Lake, venue: str, symbol: str, start_ns: int) -> None:
-        self.features, self.carried, self.n_bars = Features(), np.zeros(0, BAR), 0
+    def __init__(self, lake: Lake, venue: str, symbol: str, start_ns: int, fits: Fits) -> None:
+        self.features, self.carried, self.n_bars = Features(fits), np.zeros(0, BAR), 0
         self.detectors = Detectors(first_seq=_next_seq(lake, "signals", venue, symbol, start_ns))
 
     def save(self) -> bytes:
-        parts = [io.BytesIO(), io.BytesIO()]
+        parts, seq = [io.BytesIO(), io.BytesIO()], self.detectors.state["signals"].copy()
         self.features.save(parts[0])
+        self.detectors.state["signals"] = 0  # the lake knows it, and what is carried must not depend on when it was made
         self.detectors.save(parts[1])
+        self.detectors.state["signals"] = seq
         kept = io.BytesIO()
         features, detectors = (np.frombuffer(part.getvalue(), np.uint8) for part in parts)
         np.savez(kept, features=features, detectors=detectors, carried=self.carried.view(np.uint8), n_bars=self.n_bars)
@@ -79,6 +100,19 @@ class _Folds:
 def _next_seq(lake: Lake, table: str, venue: str, symbol: str, start_ns: int) -> int:
     known = lake.read(table, venue, symbol, end_ns=start_ns, columns=["seq"])["seq"].to_numpy()
     return int(known.max()) + 1 if known.size else 0
+
+
+def _day_before(day: str) -> str:
+    return str(date.fromisoformat(day) - timedelta(days=1))
+
+
+def _day_after(day: str) -> str:
+    return str(date.fromisoformat(day) + timedelta(days=1))
+
+
+def _carried(lake: Lake, venue: str, symbol: str, day: str) -> str:
+    # A name of what the day before left, the same for the same state; empty where it left none.
+    return (lake.load_state(f"{_state_key(venue, symbol, _day_before(day))}.id") or b"").decode()
 
 
 def _state_key(venue: str, symbol: str, day: str) -> str:
@@ -99,7 +133,8 @@ def featurize(lake: Lake, venue: str, symbol: str, day: str, reference: str = "B
     Returns
     -------
     dict
-        `rows`, `warm_rows` (no NaN by doubt), `catalogue`, `last_event_seq`, `bar_rows`, `signal_rows`, `skipped`.
+        `rows`, `warm_rows` (no NaN by doubt), `catalogue`, `carried` (names the state that the day before left), `fits`,
+        `last_event_seq`, `bar_rows`, `signal_rows`, `skipped`.
     """
     start, end = _bounds(day)
     books, trades, changes, following = events_of(lake, venue, symbol, day)
@@ -108,8 +143,12 @@ def featurize(lake: Lake, venue: str, symbol: str, day: str, reference: str = "B
     funding = lake.rows("funding_rates", venue, symbol, None, end)
     against = reference_of(symbol, reference)
     beside = (lake.manifest("bars", venue, against, day) if against else None) or {}
+    for each in ([] if _is_live(lake, venue, symbol, day) else [day]) + [_day_after(day)]:
+        fit(lake, venue, symbol, each)  # never of a day that a scorer has begun without them
+    fits = in_force(lake, venue, symbol, day)
     inputs = {
-        **VERSIONS, "rows": int(books.size), "trades": int(trades.size), "changes": int(changes.size),
+        **VERSIONS, "fits": fits.id, "carried": _carried(lake, venue, symbol, day),
+        "rows": int(books.size), "trades": int(trades.size), "changes": int(changes.size),
         "first_event_seq": int(books["event_seq"][0]), "last_event_seq": int(books["event_seq"][-1]),
         "is_over": bool(following.size), "funding": int(funding.size),
         "reference": [against, *(beside.get(key, 0) for key in ("bars", "rows", "trades", "changes", "last_event_seq", "is_over"))],
@@ -117,8 +156,7 @@ def featurize(lake: Lake, venue: str, symbol: str, day: str, reference: str = "B
     known = lake.manifest("features", venue, symbol, day)
     if known and all(known.get(key) == value for key, value in inputs.items()):
         return {**known, "skipped": True}
-    folds = _Folds(lake, venue, symbol, start)
-    before = lake.load_state(_state_key(venue, symbol, str(date.fromisoformat(day) - timedelta(days=1))))
+    folds, before = _Folds(lake, venue, symbol, start, fits), lake.load_state(_state_key(venue, symbol, _day_before(day)))
     if before is None:
         folds.n_bars = _next_seq(lake, "bars", venue, symbol, start)
     else:
@@ -150,7 +188,9 @@ def _bars(folds: _Folds, start: int, end: int, following: np.ndarray, lake: Lake
     bars = bars[bars["exchange_ns"] >= start]
     today = bars[bars["exchange_ns"] < end]
     folds.carried, folds.n_bars = bars[today.size :], seq + today.size
-    lake.save_state(key, folds.save())
+    kept = folds.save()
+    lake.save_state(key, kept)
+    lake.save_state(f"{key}.id", sha256(kept).hexdigest()[:12].encode())
     if following.size:
         folds.features.batch(following)
         late = folds.features.bars()
@@ -225,7 +265,8 @@ def waves(
     venue, symbols : optional
         All that the lake holds if not given.
     days : int, optional
-        How many of each stream's newest days; older ones only if other code made them.  All if not given.
+        How many of each stream's newest days, and all from the first one on that other code, other fits or another day
+        before it made.  All if not given.
     """
     held: dict[tuple[str, str], list[str]] = {}
     for found, symbol, day in lake.partitions("l2_snapshots"):
@@ -233,11 +274,14 @@ def waves(
             held.setdefault((found, symbol), []).append(day)
     out: list[dict[tuple[str, str], list[str]]] = [{}, {}]
     for stream, all_days in held.items():
-        new = all_days if days is None else all_days[max(0, len(all_days) - days) :]
-        out[bool(reference_of(stream[1], reference))][stream] = [day for day in all_days if day in new or _is_outdated(lake, *stream, day)]
+        newest = 0 if days is None else max(0, len(all_days) - days)
+        # What a day leaves goes into all that follow it: from the first one that is outdated on, each is looked at.
+        first = next((n for n, day in enumerate(all_days[:newest]) if _is_outdated(lake, *stream, day)), newest)
+        out[bool(reference_of(stream[1], reference))][stream] = all_days[first:]
     return [wave for wave in out if wave]
 
 
 def _is_outdated(lake: Lake, venue: str, symbol: str, day: str) -> bool:
     known = lake.manifest("features", venue, symbol, day)
-    return known is None or any(known.get(key) != value for key, value in VERSIONS.items())
+    now = {**VERSIONS, "fits": in_force(lake, venue, symbol, day).id, "carried": _carried(lake, venue, symbol, day)}
+    return known is None or any(known.get(key) != value for key, value in now.items())

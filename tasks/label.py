@@ -8,6 +8,7 @@ from prefect import task
 from models.labels import direction, doubt_over, triple_barrier, volatility_normalized_return
 from models.microprice import Microprice
 from models.moves import microstructure, smoothed_direction, sweep_cost_bps
+from tasks.fitted import in_force
 from warehouse.lake import Lake
 from warehouse.schema import OK, START, row_dtype
 
@@ -70,7 +71,7 @@ def label(
     smooth_rows, smooth_alpha : int, float
         Mids averaged and threshold, a share of the mid: label `smoothed_direction`.
     microprice : Microprice, optional
-        Fitted on an earlier stretch.
+        Fitted on an earlier stretch; the one that the day's features are made with if not given.
     """
     start = int(np.datetime64(day, "ns").astype(np.int64))
     ahead = int(max(horizon_s, limit_s) * 1e9)
@@ -79,10 +80,11 @@ def label(
     inside = (books["exchange_ns"] >= start) & (books["exchange_ns"] < start + DAY_NS)
     if not inside.any():
         return {"rows": 0, "label": VERSION, "skipped": False}
+    microprice = microprice or in_force(lake, venue, symbol, day).microprice
     inputs = {
         "label": VERSION, "horizon_s": horizon_s, "price": price, "threshold": threshold, "profit_spreads": profit_spreads,
         "stop_spreads": stop_spreads, "limit_s": limit_s, "fee_bps": fee_bps, "notional": notional, "smooth_rows": smooth_rows,
-        "smooth_alpha": smooth_alpha, "microprice": microprice.id if microprice else "",
+        "smooth_alpha": smooth_alpha, "microprice": microprice.id,
         "rows": int(inside.sum()), "books": int(books.size),
         "last_event_seq": int(books["event_seq"][-1]), "intervals": len(intervals),
     }  # fmt: skip

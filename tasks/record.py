@@ -17,11 +17,13 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from models.fits import Fits
 from tasks.detectors.fold import Detectors
 from tasks.features.fold import Features
 from tasks.feed.latency import add_book, add_trade
 from tasks.feed.terms import Note
 from tasks.feed.watch import TOLD, Watch
+from tasks.fitted import DAY_NS, in_force
 from tasks.named import Unnamed
 from tasks.venues import directory
 from tasks.venues.errors import NoSnapshotError
@@ -36,6 +38,7 @@ from warehouse.schema import GAP, row_dtype
 
 COMMIT_S, SEAL_S = 0.5, 30.0
 FULL_S = 0.2  # until a commit is tried again while reading waits for it
+_LOOK_S = 60.0  # between looks for the fits of the day to come
 END_S = 1.0  # for frames to end in order once told
 RECORDED = ("l2_snapshots", "trades", "coverage_changes", "unreadable")
 PENDING = 200_000  # rows that may wait for a commit before reading stops: back-pressure, not loss
@@ -224,6 +227,8 @@ class Recorder:
             stream.pending.append((BOOK, stream.adapter.row.copy()))
 
     def _score(self, stream: "_Stream", row: np.ndarray, receive_ns: int) -> None:
+        if row["exchange_ns"][0] >= stream.day_ends_ns:
+            self._turn_day(stream, int(row["exchange_ns"][0]) // DAY_NS)
         features = stream.features.book(row)
         signal = stream.detectors.step(features, stream.features.meta)
         if signal is not None:
@@ -238,6 +243,20 @@ class Recorder:
         if self._clock is not None:
             out["latency_ns"] = self._clock() - receive_ns
         self._tell(stream, "predictions", out, row)
+
+    def _turn_day(self, stream: "_Stream", day: int) -> None:
+        # From its first book on, a day is folded with the fits in force on it, as whoever rebuilds it will do.
+        fits = stream.fits_ahead if stream.day_ends_ns == day * DAY_NS else None
+        stream.features.use(fits or in_force(self.lake, self.venue, stream.adapter.symbol, str(np.datetime64(day, "D"))))
+        stream.day_ends_ns, stream.fits_ahead = (day + 1) * DAY_NS, None
+
+    def look_ahead(self) -> None:
+        """Read what fits tomorrow begins with, for streams that are scored, so that midnight opens no file."""
+        for stream in self.streams.values():
+            if stream.day_ends_ns and time.monotonic() >= stream.look_s:
+                stream.look_s = time.monotonic() + _LOOK_S
+                tomorrow = str(np.datetime64(stream.day_ends_ns // DAY_NS, "D"))
+                stream.fits_ahead = in_force(self.lake, self.venue, stream.adapter.symbol, tomorrow)
 
     def _tell(self, stream: "_Stream", table: str, row: np.ndarray, book: np.ndarray) -> None:
         if stream.unnamed is None:
@@ -336,6 +355,9 @@ class _Stream:
     unnamed: Unnamed | None = None  # where another process records the stream: what waits for its numbers
     opened_s: float = field(default_factory=time.monotonic)
     prediction: np.ndarray = field(default_factory=lambda: np.zeros(1, PREDICTION))
+    day_ends_ns: int = 0  # of the day whose fits are in use
+    fits_ahead: Fits | None = None  # of the day behind it, as of the last look
+    look_s: float = 0.0  # when to look again, monotonic
     heard: list[np.ndarray] | None = None  # books kept for a witness
     late: np.ndarray | None = None  # latencies, where they are counted, and the views that they are read from
     book_words: np.ndarray | None = None
@@ -415,6 +437,7 @@ async def _commit_often(recorder: Recorder, done: asyncio.Event, told: Callable[
     while not await _comes(done, every_s):
         await asyncio.to_thread(recorder.commit)
         recorder.warm_up()
+        recorder.look_ahead()
         if recorder.watch is not None:
             recorder.watch.tick()
         told(recorder.totals)

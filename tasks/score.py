@@ -19,6 +19,7 @@ from models.scorer import Scorer, score_row
 from tasks.detectors.fold import Detectors
 from tasks.features.catalogue import NAMES, columns
 from tasks.features.fold import META, Features
+from tasks.fitted import by_day, in_force
 from tasks.named import same_book
 from tasks.venues.events import BOOK, CHANGE, TRADE
 from warehouse.lake import Lake
@@ -160,7 +161,9 @@ def warm_from(lake: Lake, venue: str) -> Callable[[str, Features, Detectors, lis
             changes = changes[-1:].copy()
             changes["exchange_ns"] = books[0]["exchange_ns"]
         first_seq = detectors.state["signals"].copy()
-        detectors.batch(*features.batch(books, trades, changes))
+        for day, parts in by_day(books, trades, changes):
+            features.use(in_force(lake, venue, symbol, day))
+            detectors.batch(*features.batch(*parts))
         detectors.state["signals"] = first_seq  # what they said of the past is not said again
         folded = set(trades["trade_id"].tolist())  # ids need not ascend: some venues' are hashes
         pending[:] = [

@@ -99,6 +99,7 @@ def naive_row(past):
     """Return the features of the last book of a past by name."""
     out = {**_book(past.books[-1]), **_order_flow(past), **_trades(past), **_seconds(past), **_calendar(past.t)}
     out["vpin"] = _vpin(past)
+    out["bocpd_change_prob"] = out["bocpd_run_length"] = math.nan  # the detectors' to fill: tests/naive_detectors.py
     assert set(out) == set(NAMES)
     return out
 

@@ -8,7 +8,9 @@ from typing import BinaryIO
 import numpy as np
 from numba import njit
 
-from models.microprice import Microprice, microprice
+from models.fits import Fits
+from models.microprice import microprice
+from tasks.features.bar_catalogue import SPANS_S
 from tasks.features.bars import BAR, BARS, N_SPANS, begin, book_bar, close_second, doubt_bars, new_bars, trade_bar
 from tasks.features.book import book_features
 from tasks.features.catalogue import NAMES, REGIME
@@ -172,11 +174,13 @@ class Features:
 
     Parameters
     ----------
-    microprice : Microprice, optional
-        Fitted on the training window: `microprice` and its drift are then its; the weighted mid's without.
+    fits : Fits, optional
+        Fitted on an earlier stretch: `microprice` and its drift, and `garch_vol` of the bars, are then theirs.
 
     Attributes
     ----------
+    fits : Fits
+        In use.
     meta, out : ndarray
         After `live`: the row of the last book, shapes (1,) and (1, n features).
 
@@ -193,16 +197,23 @@ class Features:
     np.float64(0.5)
     """
 
-    def __init__(self, microprice: Microprice | None = None) -> None:
-        fit = microprice or Microprice()
-        self._tick, self._table = float(fit.tick), np.array(fit.table, np.float64, order="C")
+    def __init__(self, fits: Fits | None = None) -> None:
         self.state, self._bars = new_state(), new_bars()
+        self.use(fits or Fits())
         self._closed, self._taken = np.zeros(_BARS_WAITING, BAR), [np.zeros(0, BAR)]
         self._book_ring = new_ring(BOOK_ENTRY)
         self._trade_ring = new_ring(TRADE_ENTRY)
         self.meta = np.zeros(1, META)
         self.out = np.zeros((1, _WIDTH))
         self.row = self.out[0]
+
+    def use(self, fits: Fits) -> None:
+        """Go on with other fits: from the next event on, and nothing of the past is forgotten."""
+        self.fits = fits
+        self._tick, self._table = float(fits.microprice.tick), np.array(fits.microprice.table, np.float64, order="C")
+        for k, span_s in enumerate(SPANS_S):
+            fit = fits.garch.get(span_s)
+            self._bars[0]["series"][k]["garch"] = (fit.omega, fit.alpha, fit.beta) if fit else (0.0, 0.0, 0.0)
 
     def _make_room(self, code: int) -> None:
         s = self.state[0]
@@ -250,7 +261,7 @@ class Features:
         np.savez(file, allow_pickle=False, **{name: array.view(np.uint8) for name, array in kept.items()})
 
     def restore(self, file: BinaryIO) -> None:
-        """Go on from what `save` wrote.
+        """Go on from what `save` wrote, with the fits in use here.
 
         Raises
         ------
@@ -264,6 +275,7 @@ class Features:
                     raise ValueError(f"kept {name} must have {own.nbytes} bytes, received {size}: another version wrote it")
             self.state, self._bars = kept["state"].view(STATE), kept["bars"].view(BARS)
             self._book_ring, self._trade_ring = kept["books"].view(BOOK_ENTRY), kept["trades"].view(TRADE_ENTRY)
+        self.use(self.fits)
 
     def batch(self, books: np.ndarray, trades: np.ndarray = _TRADES, changes: np.ndarray = _CHANGES) -> tuple[np.ndarray, np.ndarray]:
         """Fold rows of the three tables, each in order, and return the meta records and the matrix of features.

@@ -1,0 +1,124 @@
+"""Which fits are in force on a day of a stream, and how they come to be there.
+
+The fits of a day are made of days that ended a whole day before it.  So they are known, and kept
+under their day, before that day begins: a scorer takes them over between two books, at midnight,
+and who rebuilds the day later takes the same ones.  Where there is nothing to fit on, or too
+little, the features say what they say without a fit.
+"""
+
+from collections.abc import Iterator
+from datetime import date, timedelta
+
+import numpy as np
+
+from models.errors import TooLittleDataError
+from models.fits import Fits
+from models.garch import Garch, TooFewReturnsError, fit_garch
+from models.microprice import Microprice, fit_microprice
+from tasks.features.bar_catalogue import SPANS_S
+from warehouse.lake import Lake
+from warehouse.schema import OK
+
+VERSION = "1"  # fits that other code made are not in force
+LAG = 2  # days between the last one that is looked at and the day itself
+FIT_DAYS = 14  # of bars that GARCH is fitted on; also how long a fit is in force where none follows
+_MOST_RETURNS = 100_000  # of one length of bar, the latest
+_LEVELS, _BOOKS = 5, 20_000  # that the tick is read from where the venue did not tell it
+DAY_NS = 86_400_000_000_000
+
+
+def _key(venue: str, symbol: str, day: str) -> str:
+    return f"fits-{VERSION}/{venue}/{symbol}/{day}"
+
+
+def _before(day: str, days: int) -> str:
+    return str(date.fromisoformat(day) - timedelta(days=days))
+
+
+def _ns(day: str) -> int:
+    return int(np.datetime64(day, "ns").astype(np.int64))
+
+
+def in_force(lake: Lake, venue: str, symbol: str, day: str) -> Fits:
+    """Return the fits that features of this day are made with: the newest kept for it or for a day shortly before."""
+    for days in range(FIT_DAYS):
+        content = lake.load_state(_key(venue, symbol, _before(day, days)))
+        if content is not None:
+            return Fits.of(content)
+    return Fits()
+
+
+def fit(lake: Lake, venue: str, symbol: str, day: str) -> Fits:
+    """Make the fits of a day and keep them, once; what there is too little for goes on as before.  Return those in force."""
+    last = _before(day, LAG)
+    if lake.load_state(_key(venue, symbol, day)) is None and (venue, symbol, last) in lake.partitions("l2_snapshots"):
+        first = _before(day, LAG + FIT_DAYS - 1)
+        older, micro = in_force(lake, venue, symbol, day), _microprice(lake, venue, symbol, last)
+        garch = {**older.garch, **_garch(lake, venue, symbol, _ns(first), _ns(last) + DAY_NS)}
+        made = Fits(micro if micro.id else older.microprice, garch, first, last)
+        lake.save_state(_key(venue, symbol, day), made.content)
+    return in_force(lake, venue, symbol, day)
+
+
+def _microprice(lake: Lake, venue: str, symbol: str, day: str) -> Microprice:
+    start, end = _ns(day), _ns(day) + DAY_NS
+    books = lake.rows("l2_snapshots", venue, symbol, start, end)
+    books = books[(books["doubt"] == OK) & (books["bid_sz"][:, 0] > 0.0) & (books["ask_sz"][:, 0] > 0.0)]
+    books = books[np.argsort(books["event_seq"], kind="stable")]
+    tick = _tick(lake, venue, symbol, books, end)
+    if not books.size or not tick > 0.0:
+        return Microprice()
+    bid, ask, bid_size, ask_size = (books[name][:, 0] for name in ("bid_px", "ask_px", "bid_sz", "ask_sz"))
+    turns = np.searchsorted(np.sort(lake.rows("coverage_changes", venue, symbol)["event_seq"]), books["event_seq"])
+    follows = np.diff(turns, prepend=-1) == 0
+    mid_ticks = np.rint((bid + ask) / tick) / 2.0
+    try:
+        return fit_microprice((bid_size - ask_size) / (bid_size + ask_size), np.rint((ask - bid) / tick), mid_ticks, tick, follows)
+    except TooLittleDataError:
+        return Microprice()
+
+
+def _tick(lake: Lake, venue: str, symbol: str, books: np.ndarray, end_ns: int) -> float:
+    told = lake.rows("instruments", venue, symbol, None, end_ns)
+    if told.size and told["tick"][-1] > 0.0:
+        return float(told["tick"][-1])
+    steps = -np.diff(books["bid_px"][:_BOOKS, :_LEVELS], axis=1)
+    steps = steps[steps > 0.0]
+    return float(f"{steps.min():.6g}") if steps.size else 0.0
+
+
+def _garch(lake: Lake, venue: str, symbol: str, start_ns: int, end_ns: int) -> dict[int, Garch]:
+    bars = lake.read("bars", venue, symbol, start_ns, end_ns, columns=["exchange_ns", "span_s", "close", "doubt"])
+    span, close = bars["span_s"].to_numpy(), bars["close"].to_numpy()
+    ns, good, found = bars["exchange_ns"].to_numpy(), bars["doubt"].to_numpy() == OK, {}
+    for span_s in SPANS_S:
+        mine = np.flatnonzero((span == span_s) & good & (close > 0.0))[-_MOST_RETURNS:]
+        returns = np.diff(np.log(close[mine]))
+        returns = returns[np.diff(ns[mine]) == span_s * 1_000_000_000]  # of bars that follow each other
+        try:
+            found[span_s] = fit_garch(returns)
+        except TooFewReturnsError:
+            continue
+    return found
+
+
+def by_day(books: np.ndarray, trades: np.ndarray, changes: np.ndarray) -> Iterator[tuple[str, tuple[np.ndarray, np.ndarray, np.ndarray]]]:
+    """Yield each day's events of a stretch that may span midnight: a day begins with its first book, the first with any event.
+
+    Parameters
+    ----------
+    books, trades, changes : ndarray
+        Each sorted by `event_seq`.
+    """
+    if not books.size:
+        for rows in (changes, trades):
+            if rows.size:
+                yield str(np.datetime64(int(rows["exchange_ns"][-1]) // DAY_NS, "D")), (books, trades, changes)
+                return
+        return
+    days = np.maximum.accumulate(books["exchange_ns"] // DAY_NS)
+    begins = np.flatnonzero(np.diff(days, prepend=-1))
+    firsts = [0, *books["event_seq"][begins[1:]].tolist(), np.iinfo(np.int64).max]
+    for begin, low, high in zip(begins, firsts, firsts[1:], strict=False):
+        parts = [rows[(rows["event_seq"] >= low) & (rows["event_seq"] < high)] for rows in (books, trades, changes)]
+        yield str(np.datetime64(int(days[begin]), "D")), (parts[0], parts[1], parts[2])
