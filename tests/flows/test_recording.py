@@ -1,6 +1,5 @@
 """The standing flows against a simulated venue and a real Prefect server."""
 
-import os
 import signal
 import subprocess
 import sys
@@ -80,25 +79,18 @@ def test_a_run_records_shows_itself_and_asks_for_a_refresh(venue, served):
     pytest.fail("a sealed partition started no refresh")
 
 
-def test_sigterm_drains(venue):
-    process = _ingest(venue, 600)
+@pytest.mark.slow
+def test_a_second_run_stands_back_and_sigterm_drains_the_first(venue):
+    holder = _ingest(venue, 600)
     before = _grown(venue.lake, 1)
-    process.send_signal(signal.SIGTERM)
-    said, _ = process.communicate(timeout=60)
+    second, _ = _ingest(venue, 5).communicate(timeout=120)
+    assert "AlreadyRunning" in second, second
+    holder.send_signal(signal.SIGTERM)
+    said, _ = holder.communicate(timeout=60)
     assert "ended by SIGTERM" in said, said
     found = _books(venue.lake)
     assert found["n"] >= before
     assert found["last"] == found["n"] - 1
-
-
-@pytest.mark.slow
-def test_a_second_run_stands_back(venue):
-    holder = _ingest(venue, 600)
-    _grown(venue.lake, 1)
-    second, _ = _ingest(venue, 5).communicate(timeout=120)
-    assert "AlreadyRunning" in second, second
-    holder.send_signal(signal.SIGTERM)
-    holder.communicate(timeout=60)
 
 
 @pytest.mark.slow
@@ -111,19 +103,3 @@ def test_a_cancel_in_the_ui_is_obeyed_without_the_worker(venue, served):
     served.server.set_state(running[0], "CANCELLING", "by hand")
     said, _ = process.communicate(timeout=60)
     assert "ended by state Cancelling" in said, said
-
-
-@pytest.mark.slow
-def test_kill_leaves_what_was_acknowledged(venue):
-    process = _ingest(venue, 600)
-    held = _grown(venue.lake, 20)
-    os.kill(process.pid, signal.SIGKILL)
-    process.communicate(timeout=20)
-    found = _books(venue.lake)
-    assert found["n"] >= held
-    assert found["last"] == found["n"] - 1
-    said, _ = _ingest(venue, 4).communicate(timeout=120)
-    assert "Completed" in said, said
-    after = _books(venue.lake)
-    assert after["n"] > found["n"]
-    assert after["last"] == after["n"] - 1
