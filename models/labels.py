@@ -49,13 +49,15 @@ def volatility_normalized_return(
     horizon_ns: int,
     half_life_ns: float = 60e9,
     warmup_ns: int = 10_000_000_000,
+    intervals: Ints | None = None,
 ) -> HorizonReturns:
     """Return how far the price goes within the horizon, in units of its usual move.
 
     The return is the log return from the row to the last row no later than `t + horizon_ns`.
     Sigma is the root of the squared log returns up to and including the row, over the time
     they took, both decaying with the half-life: a variance a second, so irregular rows need
-    no resampling.
+    no resampling.  It begins anew behind a doubtful interval: what the price did meanwhile is
+    no return of a moment.
 
     Parameters
     ----------
@@ -68,7 +70,9 @@ def volatility_normalized_return(
     half_life_ns : float
         Of the memory of sigma.
     warmup_ns : int
-        Rows before this much of the series has passed have no sigma.
+        Rows before this much of the series, or of what follows a doubtful interval, has passed have no sigma.
+    intervals : ndarray of int64, shape (m, 3), optional
+        Coverage, as `doubt_over` takes it; without it the whole series is believed.
 
     Returns
     -------
@@ -94,7 +98,11 @@ def volatility_normalized_return(
     """
     check_times(exchange_ns, price)
     log_price = np.log(price)
-    sigma = _sigma(exchange_ns, log_price, math.log(2) / half_life_ns, warmup_ns)
+    doubtful = np.zeros(len(exchange_ns), np.bool_)
+    if intervals is not None and len(exchange_ns):
+        # An interval ends with the book that can be believed again, so the step behind that one counts.
+        doubtful[1:] = doubt_over(exchange_ns[:-1] + 1, exchange_ns[1:], intervals) != 0
+    sigma = _sigma(exchange_ns, log_price, doubtful, math.log(2) / half_life_ns, warmup_ns)
     end_ns = exchange_ns + horizon_ns
     last = np.searchsorted(exchange_ns, end_ns, side="right") - 1
     ret = log_price[last] - log_price
@@ -107,13 +115,16 @@ def volatility_normalized_return(
 
 
 @njit(cache=True)
-def _sigma(exchange_ns: Ints, log_price: Floats, rate: float, warmup_ns: int) -> Floats:
+def _sigma(exchange_ns: Ints, log_price: Floats, doubtful: NDArray[np.bool_], rate: float, warmup_ns: int) -> Floats:
+    # `doubtful`: the step that led to the row touches a doubtful interval
     n = len(exchange_ns)
     sigma = np.full(n, np.nan)
     squares, seconds = 0.0, 0.0
     seen = -1  # last row with a price
     first_ns = 0
     for i in range(n):
+        if doubtful[i]:
+            squares, seconds, seen = 0.0, 0.0, -1
         if math.isnan(log_price[i]):
             continue
         if seen < 0:

@@ -12,7 +12,7 @@ from tasks.fitted import in_force
 from warehouse.lake import Lake
 from warehouse.schema import OK, START, row_dtype
 
-VERSION = "2"
+VERSION = "3"
 DAY_NS = 86_400_000_000_000
 PRICES = ("weighted_mid", "mid", "microprice")
 _WARM_NS = 600_000_000_000  # books read from before the day, so that sigma starts warm
@@ -93,7 +93,7 @@ def label(
         return {**known, "skipped": True}
     books = books[np.argsort(books["event_seq"], kind="stable")]
     ns = np.maximum.accumulate(books["exchange_ns"])
-    returns = volatility_normalized_return(ns, price_series(books, price, microprice), int(horizon_s * 1e9))
+    returns = volatility_normalized_return(ns, price_series(books, price, microprice), int(horizon_s * 1e9), intervals=intervals)
     bid, ask = np.ascontiguousarray(books["bid_px"][:, 0]), np.ascontiguousarray(books["ask_px"][:, 0])
     barriers = triple_barrier(ns, bid, ask, profit_spreads, stop_spreads, int(limit_s * 1e9), fee_bps)
     doubt = doubt_over(returns.start_ns, np.maximum(returns.end_ns, barriers.touch_ns), intervals)

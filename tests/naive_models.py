@@ -6,8 +6,13 @@ import math
 import numpy as np
 
 
-def sigma(exchange_ns, price, half_life_ns, warmup_ns):
-    """Weigh every past squared return by its age, anew at every row."""
+def sigma(exchange_ns, price, half_life_ns, warmup_ns, intervals=()):
+    """Weigh every past squared return by its age, anew at every row; each stretch between doubtful steps stands alone."""
+    bad = [(start, end) for start, end, state in intervals if state]
+    cuts = [i for i in range(1, len(price)) if any(start <= exchange_ns[i] and end > exchange_ns[i - 1] for start, end in bad)]
+    if cuts:
+        pieces = [slice(*ends) for ends in itertools.pairwise([0, *cuts, len(price)])]
+        return np.concatenate([sigma(exchange_ns[piece], price[piece], half_life_ns, warmup_ns) for piece in pieces])
     out = np.full(len(price), np.nan)
     known = [i for i in range(len(price)) if not math.isnan(price[i])]
     for n, i in enumerate(known):

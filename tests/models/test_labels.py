@@ -1,3 +1,5 @@
+import itertools
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -35,6 +37,29 @@ def test_volatility_normalized_return_equals_the_slow_one(seed, n, horizon):
         expected = np.where(sigma > 0, ret / (sigma * np.sqrt(horizon * 1e-9)), np.nan)
     np.testing.assert_allclose(r.vol_return, expected, rtol=1e-9, atol=1e-12)
     assert np.array_equal(r.end_ns - r.start_ns, np.full(n, horizon))
+
+
+@settings(max_examples=40, deadline=None)
+@given(seed=st.integers(0, 10**6), n=st.integers(2, 60), data=st.data())
+def test_sigma_begins_anew_behind_each_doubtful_interval(seed, n, data):
+    exchange_ns, bid, ask = _series(seed, n)
+    price = (bid + ask) / 2
+    at = sorted(data.draw(st.lists(st.integers(int(exchange_ns[0]), int(exchange_ns[-1])), min_size=2, max_size=6)))
+    intervals = np.array([[start, end, i % 3] for i, (start, end) in enumerate(itertools.pairwise(at))])
+    r = labels.volatility_normalized_return(exchange_ns, price, SECOND, 3e9, SECOND, intervals)
+    np.testing.assert_allclose(r.sigma_bps, naive.sigma(exchange_ns, price, 3e9, SECOND, intervals) * 1e4, rtol=1e-9)
+
+
+def test_a_jump_within_a_gap_makes_no_volatility():
+    exchange_ns = np.concatenate([np.arange(30), 90 + np.arange(30)]) * SECOND
+    price = np.where(exchange_ns < 60 * SECOND, 100.0, 150.0) + 0.01 * (np.arange(60) % 2)
+    gap = np.array([[30 * SECOND, 90 * SECOND, 2]])
+    blind = labels.volatility_normalized_return(exchange_ns, price, SECOND)
+    seeing = labels.volatility_normalized_return(exchange_ns, price, SECOND, intervals=gap)
+    assert blind.sigma_bps[45] > 100
+    assert seeing.sigma_bps[45] < 2
+    assert np.isnan(seeing.sigma_bps[30:40]).all()
+    assert np.array_equal(blind.sigma_bps[:30], seeing.sigma_bps[:30], equal_nan=True)
 
 
 @settings(max_examples=60, deadline=None)
