@@ -225,6 +225,21 @@ def auc_intervals(
     return found, _interval(found[0].value - found[1].value, drawn[:, 0] - drawn[:, 1], confidence)
 
 
+def usual_block_ns(exchange_ns: Ints, horizon_ns: int) -> int:
+    """Return the length of blocks to draw: a 30th of the time, 10 s to 60 s, and never below 5 horizons.
+
+    Labels of rows nearer than a horizon overlap; within a block they are drawn together, so
+    only the few at its ends are taken for more than they are.
+
+    Examples
+    --------
+    >>> usual_block_ns(np.array([0, 600_000_000_000]), 1_000_000_000), usual_block_ns(np.array([0, 1]), 60_000_000_000)
+    (20000000000, 300000000000)
+    """
+    elapsed_ns = int(exchange_ns[-1] - exchange_ns[0]) if len(exchange_ns) else 0
+    return max(min(max(elapsed_ns // 30, 10_000_000_000), 60_000_000_000), 5 * horizon_ns)
+
+
 def mean_interval(
     values: Floats, exchange_ns: Ints, block_ns: int, confidence: float = 0.95, resamples: int = 400, seed: int = 0
 ) -> Interval:

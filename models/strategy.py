@@ -53,7 +53,8 @@ class Tier:
 def entry_limits(probability: Floats, share: float = 0.1) -> tuple[float, float]:
     """Return the probabilities below and above which to trade: the outer `share` of those given.
 
-    Give it probabilities of the past, never the ones to be traded.  Where they are all alike
+    Give it probabilities of the past, never the ones to be traded, and of rows that the model
+    was not fitted on: of those it is surer.  Where they are all alike, or there are none,
     nothing is extreme, and nothing is traded.
 
     Examples
@@ -61,6 +62,8 @@ def entry_limits(probability: Floats, share: float = 0.1) -> tuple[float, float]
     >>> entry_limits(np.linspace(0, 1, 101), 0.2)
     (0.1, 0.9)
     """
+    if not len(probability):
+        return -math.inf, math.inf
     low, high = np.quantile(probability, [share / 2, 1 - share / 2])
     return (float(low), float(high)) if low < high else (-math.inf, math.inf)
 

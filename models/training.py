@@ -16,7 +16,7 @@ from models import booster, strategy
 from models.booster import Booster
 from models.calibration import Platt, fit_platt
 from models.errors import ShapeError, TooLittleDataError
-from models.evaluation import Interval, auc_intervals, evaluate, population_stability, row_log_loss
+from models.evaluation import Interval, auc_intervals, evaluate, population_stability, row_log_loss, usual_block_ns
 from models.labels import clip_limits
 from models.search import search
 from models.splits import Fold, PurgedKFold, WalkForward
@@ -103,7 +103,7 @@ class Choices:
     n_trials: int = 0  # parameter search; 0 takes `params` as they are
     params: Mapping[str, Any] = field(default_factory=dict)
     trade_share: float = 0.1  # of moments extreme enough to trade
-    block_ns: int = 0  # of time drawn together when bounds are estimated; 0 takes a 30th of the data, 10 s to 60 s
+    block_ns: int = 0  # of time drawn together when bounds are estimated; 0 takes what `usual_block_ns` says
     seed: int = 0
     num_threads: int = 1
 
@@ -195,8 +195,7 @@ def train(examples: Examples, choices: Choices) -> TrainingResult:
         raise TooLittleDataError(f"training with {choices.n_folds} folds", needed, len(rows))
     used = _take(examples, rows)
     if not choices.block_ns:
-        elapsed_ns = int(used.exchange_ns[-1] - used.exchange_ns[0])
-        choices = replace(choices, block_ns=min(max(elapsed_ns // 30, 10_000_000_000), 60_000_000_000))
+        choices = replace(choices, block_ns=usual_block_ns(used.exchange_ns, choices.horizon_ns))
     spans = np.column_stack([used.exchange_ns, used.label_end_ns])
     splits = WalkForward(choices.n_folds, choices.expanding, embargo_ns=choices.embargo_ns).folds(spans)
     params = dict(choices.params)
@@ -301,9 +300,9 @@ def _run_fold(
     used: Examples, spans: Ints, number: int, fold: Fold, params: Mapping[str, Any], choices: Choices
 ) -> tuple[FoldResult, tuple[Any, ...]]:
     past = _learnable(used, fold.train)
-    n_trees, platt = _learn_from_past(used, spans, fold.train, params, choices)
+    n_trees, platt, unseen = _learn_from_past(used, spans, fold.train, params, choices)
     model = _fit(used, past, params, choices, n_trees)
-    low, high = strategy.entry_limits(platt(booster.score(model, used.x[_thinned(fold.train, choices.max_rows)])), choices.trade_share)
+    low, high = strategy.entry_limits(unseen, choices.trade_share)
     raw = booster.score(model, used.x[fold.test])
     probability = platt(raw)
     trades = strategy.trade(
@@ -316,8 +315,11 @@ def _run_fold(
     return FoldResult(number, fold, len(past), n_trees, platt, metrics, booster.importance(model)), part
 
 
-def _learn_from_past(used: Examples, spans: Ints, rows: Ints, params: Mapping[str, Any], choices: Choices) -> tuple[int, Platt]:
-    """Return how many trees to take and their calibration, from inner folds of a training span."""
+def _learn_from_past(used: Examples, spans: Ints, rows: Ints, params: Mapping[str, Any], choices: Choices) -> tuple[int, Platt, Floats]:
+    """Return how many trees to take, their calibration, and what they said of rows they had not seen, from inner folds of a training span.
+
+    Limits to trade beyond come from the last: of rows that it was fitted on a model is surer than of any other.
+    """
     rows = _thinned(rows, choices.max_rows)
     tied = min(booster.ANCHOR_TREES, choices.n_trees) if used.anchor else 0
     steps = sorted({tied + int((choices.n_trees - tied) * share) for share in _TREE_SHARES} - {0})
@@ -337,7 +339,7 @@ def _learn_from_past(used: Examples, spans: Ints, rows: Ints, params: Mapping[st
         best = _simplest(losses, used.exchange_ns[rows[judged]], choices.block_ns)
     else:
         best = int(np.argmin([loss.mean() for loss in losses]))
-    return steps[best], platts[best]
+    return steps[best], platts[best], platts[best](raw[best][np.isfinite(raw[best])])
 
 
 def _simplest(losses: list[Floats], exchange_ns: Ints, block_ns: int) -> int:

@@ -3,8 +3,10 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from models import strategy
 from models.booster import ANCHOR_TREES, score
 from models.errors import ShapeError, TooLittleDataError
+from models.evaluation import auc
 from models.scorer import Scorer
 from models.training import Choices, Mirror, shuffled, train
 from tests.models.examples import SECOND, made_up
@@ -38,6 +40,20 @@ def test_without_a_signal_there_is_nothing_to_find():
     assert result.auc.low < 0.5 < result.auc.high + 0.03
     gross = result.trades.gross_bps  # empty where nothing was extreme enough to trade
     assert len(gross) < 2 or abs(gross.mean()) < 4 * gross.std() / np.sqrt(len(gross))
+
+
+def test_trading_limits_come_from_past_rows_that_their_models_had_not_seen(monkeypatch):
+    given = []
+    real = strategy.entry_limits
+    monkeypatch.setattr(strategy, "entry_limits", lambda probability, share: given.append(probability) or real(probability, share))
+    examples = made_up(n=4000, signal=0.0)
+    result = train(examples, replace(CHOICES, n_folds=2))
+    used = np.flatnonzero(examples.usable)
+    for fold, probability in zip(result.folds, given, strict=True):
+        rows = used[fold.fold.train]
+        moved = examples.direction[rows] != 0
+        assert len(probability) == len(rows)
+        assert auc(examples.direction[rows][moved] > 0, probability[moved]) < 0.58  # fitted on noise, it would know it by heart
 
 
 def test_shuffled_labels_are_chance(examples):
