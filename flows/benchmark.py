@@ -42,4 +42,6 @@ def benchmark(venue: str | None = None, symbol: str | None = None, days: float =
     monitor.link("report", f"{run}/artifacts/{page.name}", page.name, f"the page of what was trained, also {page}")
     monitor.link("champion", run, f"version {found['version']:.0f} in MLflow")
     monitor.flush()
+    if not found["moved"]:
+        return Completed(name="NothingNew", message="no rows yet that the champion was not trained on; its page shows the walk-forward")
     return Completed(message=f"AUC {found['auc']:.4f}, baseline {found['baseline_auc']:.4f}, on {found['rows']:,.0f} rows")

@@ -5,7 +5,7 @@ import pytest
 
 from models import booster
 from models.errors import NoChampionError
-from models.registry import Registry
+from models.registry import TRAINED_UNTIL, Registry
 from tasks.judge import judge
 from tests.models.examples import made_up
 
@@ -37,6 +37,32 @@ def test_columns_may_come_in_another_order(registry):
     order = [3, 0, 5, 1, 4, 2]
     shuffled = dataclasses.replace(examples, x=examples.x[:, order], names=tuple(examples.names[i] for i in order))
     assert judge(registry, shuffled) == judge(registry, examples)
+
+
+def test_rows_that_the_champion_was_trained_on_do_not_count(registry):
+    examples = made_up(3000, seed=2)
+    version, cut = registry.champion_version(), int(examples.exchange_ns[2000])
+    whole = judge(registry, examples)
+    registry.annotate(version, {TRAINED_UNTIL: cut})
+    newer = judge(registry, examples)
+    registry.annotate(version, {TRAINED_UNTIL: int(examples.exchange_ns[-1])})
+    nothing = judge(registry, examples)
+    registry.annotate(version, {TRAINED_UNTIL: 0})
+    assert newer["rows"] == (examples.usable & (examples.exchange_ns > cut)).sum() < whole["rows"]
+    assert nothing["rows"] == 0
+    assert np.isnan(nothing["auc"])
+
+
+def test_bounds_count_blocks_of_time_and_not_overlapping_rows(registry):
+    examples = made_up(3000, seed=2)
+    found = judge(registry, examples)
+    assert found["auc_low"] < found["auc"] < found["auc_high"]
+    assert 20 < found["blocks"] < 40  # 5 minutes, 10 s each
+    often = np.repeat(np.arange(3000), 5)  # the same rows five times: five times the rows, and nothing more is known
+    names = ("x", "exchange_ns", "label_end_ns", "direction", "vol_return", "return_bps", "bid", "ask", "baseline", "doubt")
+    repeated = judge(registry, dataclasses.replace(examples, **{name: getattr(examples, name)[often] for name in names}))
+    assert repeated["rows"] == 5 * found["rows"]
+    assert (repeated["auc_low"], repeated["auc_high"]) == pytest.approx((found["auc_low"], found["auc_high"]))
 
 
 def test_doubtful_rows_do_not_count(registry):
