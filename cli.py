@@ -478,6 +478,8 @@ def audit(
             told = "; ".join(f"{finding.subject}: {finding.detail}" for finding in check.findings)
             table.add_row(check.name, check.scope, f"[red]{told}[/]" if told else "[green]nothing[/]")
         Console().print(table)
+        for check in (check for check in checks if check.unchecked):
+            print(f"not checked for {check.name}, too few values: {', '.join(check.unchecked)}")
     raise typer.Exit(FOUND if found else 0)
 
 

@@ -19,6 +19,8 @@ from models.training import Choices, Examples, shuffled, train
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
+MIN_KNOWN = 100  # values of a feature, below which nothing is said of it
+
 # Rebuilds features from the first n events: one matrix, rows of the events that made one.
 Rebuild = Callable[[int], Floats]
 
@@ -88,6 +90,17 @@ def _compare(found: dict[str, Finding], check: str, what: str, whole: Floats, pa
             found[names[column]] = Finding(check, names[column], detail)
 
 
+def unchecked(x: Floats, names: Sequence[str], least: int = MIN_KNOWN) -> list[str]:
+    """Return the features with fewer than `least` known values: of them a check can say nothing.
+
+    Examples
+    --------
+    >>> unchecked(np.array([[1.0, np.nan], [2.0, np.nan]]), ["mid", "vpin"], least=2)
+    ['vpin']
+    """
+    return [name for name, known in zip(names, np.isfinite(x).sum(axis=0), strict=True) if known < least]
+
+
 def check_plausible(
     x: Floats, names: Sequence[str], direction: Ints, return_bps: Floats, max_auc: float = 0.95, max_ic: float = 0.75
 ) -> list[Finding]:
@@ -114,8 +127,8 @@ def check_plausible(
         value = x[:, column]
         known = np.isfinite(value)
         rows = known[moved]
-        if rows.sum() < 100:
-            continue
+        if rows.sum() < MIN_KNOWN:
+            continue  # `unchecked` names it
         alone = auc(y[rows], value[moved][rows])
         alone = max(alone, 1 - alone)
         rank = abs(information_coefficient(value[known], return_bps[known]))

@@ -5,12 +5,12 @@ audit that would not notice a leak says so instead of "all is well".
 """
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
 
-from models.audit import Finding, check_alteration, check_plausible, check_shuffled, check_spans, check_truncation
+from models.audit import Finding, check_alteration, check_plausible, check_shuffled, check_spans, check_truncation, unchecked
 from models.splits import WalkForward
 from models.training import Choices, Examples
 from tasks.detectors.fold import Detectors
@@ -30,10 +30,16 @@ class Check:
     name: str
     scope: str
     findings: list[Finding]
+    unchecked: list[str] = field(default_factory=list)  # features with too few values: neither passed nor failed
 
     def as_dict(self) -> dict[str, Any]:
         """Return the check as plain data."""
-        return {"check": self.name, "scope": self.scope, "findings": [finding._asdict() for finding in self.findings]}
+        return {
+            "check": self.name,
+            "scope": self.scope,
+            "findings": [finding._asdict() for finding in self.findings],
+            "unchecked": self.unchecked,
+        }
 
 
 @dataclass(frozen=True)
@@ -68,6 +74,8 @@ def audit(
 ) -> list[Check]:
     """Return every check with what it found.
 
+    A feature without values in what is looked at has neither passed nor failed; the check names it.
+
     Parameters
     ----------
     examples : Examples
@@ -84,19 +92,24 @@ def audit(
     spans = np.column_stack([examples.exchange_ns, examples.label_end_ns])[usable]
     done = []
 
-    def ask(name: str, scope: str, findings: list[Finding]) -> None:
-        done.append(Check(name, scope, findings))
+    def ask(name: str, scope: str, findings: list[Finding], without: list[str] | None = None) -> None:
+        done.append(Check(name, scope, findings, without or []))
 
+    whole = events.features(n)
+    empty = unchecked(whole, NAMES, 1)
+    count = len(NAMES) - len(empty)
     told("later events cut off")
-    ask("truncation", f"{len(NAMES)} features, {n:,} events, {len(cuts)} cuts", check_truncation(events.features, n, NAMES, cuts))
+    found = check_truncation(lambda m: whole if m == n else events.features(m), n, NAMES, cuts)
+    ask("truncation", f"{count} features, {n:,} events, {len(cuts)} cuts", found, empty)
     told("later events altered")
-    ask("alteration", f"{len(NAMES)} features, all events after a cut altered", _alteration(events, cuts[-1]))
+    ask("alteration", f"{count} features, all events after a cut altered", _alteration(events, cuts[-1], whole), empty)
     told("label spans against test spans")
     folds = WalkForward(choices.n_folds, choices.expanding, embargo_ns=choices.embargo_ns).folds(spans)
     ask("spans", f"{len(folds)} folds, {len(spans):,} labels", check_spans(spans, folds, choices.embargo_ns))
     told("single features too good to be true")
     x, direction, returns = examples.x[usable], examples.direction[usable], examples.return_bps[usable]
-    ask("plausibility", f"{x.shape[1]} features alone", check_plausible(x, examples.names, direction, returns))
+    few = unchecked(x[direction != 0], examples.names)
+    ask("plausibility", f"{x.shape[1] - len(few)} features alone", check_plausible(x, examples.names, direction, returns), few)
     told("shuffled labels")
     fewer = replace(choices, n_trees=min(choices.n_trees, SHUFFLED_TREES))
     ask("shuffled labels", "3 trainings on labels dealt out anew", check_shuffled(examples, fewer))
@@ -105,9 +118,8 @@ def audit(
     return done
 
 
-def _alteration(events: _Events, cut: int) -> list[Finding]:
+def _alteration(events: _Events, cut: int, before: np.ndarray) -> list[Finding]:
     first = events.order[cut]
-    before = events.features(events.order.size)
     altered = []
     for rows, fields in ((events.books, ("bid_sz", "ask_sz", "bid_px", "ask_px")), (events.trades, ("size", "price"))):
         changed = rows.copy()

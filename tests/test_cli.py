@@ -189,6 +189,15 @@ def test_models_that_cannot_be_written_are_named(tmp_path):
     assert str(lake.root / "models") in result.output.replace("\n", "")
 
 
+@pytest.mark.parametrize("command", ["audit", "train"])
+def test_a_stream_that_the_lake_does_not_have_is_named_with_those_it_has(tmp_path, command):
+    Lake(tmp_path / "lake")
+    result = run(command, "--symbol", "NOPE", "--lake", tmp_path / "lake", "--quiet")
+    assert result.exit_code == 3
+    said = " ".join(result.output.split())
+    assert all(part in said for part in ("UnknownStreamError", "'NOPE'", "streams that have", "tidebook refresh"))
+
+
 def test_scoring_without_a_champion_says_so(tmp_path):
     Lake(tmp_path / "lake")
     result = run("score", "--lake", tmp_path / "lake", "--quiet")

@@ -64,8 +64,19 @@ def test_an_honest_lake_passes_every_check(lake, examples):
 
 def test_checks_are_plain_data(lake, examples, untrained):
     first = audit(lake, VENUE, SYMBOL, examples, CHOICES)[0].as_dict()
-    assert set(first) == {"check", "scope", "findings"}
+    assert set(first) == {"check", "scope", "findings", "unchecked"}
     assert first["findings"] == []
+
+
+def test_features_without_values_are_neither_passed_nor_failed(lake, examples, untrained):
+    x = examples.x.copy()
+    x[:, 5] = np.nan
+    checks = {check.name: check for check in audit(lake, VENUE, SYMBOL, replace(examples, x=x), CHOICES)}
+    assert examples.names[5] in checks["plausibility"].unchecked
+    assert checks["plausibility"].scope == f"{x.shape[1] - len(checks['plausibility'].unchecked)} features alone"
+    # a minute and a half fills no window of five minutes
+    assert "volume_zscore_30" in checks["truncation"].unchecked == checks["alteration"].unchecked
+    assert checks["truncation"].scope.startswith(f"{len(NAMES) - len(checks['truncation'].unchecked)} features")
 
 
 def test_a_fold_that_knows_what_comes_is_found_by_cutting_and_by_altering(lake, examples, untrained, monkeypatch):
