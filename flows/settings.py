@@ -50,7 +50,7 @@ class Settings(BaseSettings):
     )
 
     horizon_s: float = Field(default=1.0, gt=0, description="how far ahead a label looks, seconds")
-    embargo_s: float = Field(default=1.0, ge=0, description="time left out after a test span, seconds")
+    embargo_s: float = Field(default=1.0, ge=0, description="time left out of training before and after a test span, seconds")
     taker_fee_bps: Fee = 4.0
     maker_fee_bps: Fee = 2.0
     trees: int = Field(default=300, gt=0, description="trees of a model")

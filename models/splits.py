@@ -44,8 +44,9 @@ class WalkForward:
     window : int
         Blocks to train on where not expanding.
     embargo_ns : int
-        Training labels must end this long before the test begins.  Features remember: a long
-        memory wants a long embargo.  0 trusts that nothing but labels overlaps.
+        Training labels must end this long before the test begins.  Nothing behind the test span
+        is trained on, so there is nothing to leave out there.  Features remember: a long memory
+        wants a long embargo.  0 trusts that nothing but labels overlaps.
 
     Examples
     --------
@@ -126,7 +127,8 @@ def purge(spans: Ints, train: Ints, test: Ints, embargo_ns: int = 0) -> Fold:
     """Return the fold that is left when training labels near the test span are thrown out.
 
     The test span runs from the first start to the last end of the test labels; spans that
-    share a moment with it meet it.
+    share a moment with it meet it.  The embargo is time, whatever the number of rows in it, and
+    begins where the last test label ends, not at the last test row; the same is kept before the first.
     """
     start_ns, end_ns = int(spans[test, 0].min()), int(spans[test, 1].max())
     meets = (spans[train, 0] <= end_ns) & (spans[train, 1] >= start_ns)
