@@ -8,9 +8,10 @@ import sys
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from install import PEERS, peer_python, room
+from install import peer_python, room
 
 HERE = Path(__file__).resolve().parent
+BOOKS = ("cryptofeed", "ccxt", "nautilus")
 DECODERS = ("json", "orjson", "msgspec", "msgspec-typed")
 
 
@@ -69,7 +70,7 @@ def start_all(core: int, venue: str, files: list[Path]) -> tuple[list[Player], l
     """Return the book contestants (ours first), the decoders, and the peers that are missing with the reason."""
     here = Path(sys.executable)
     books, missing = [start("tidebook", here, "ours_book.py", core, venue, files)], {}
-    for peer in PEERS:
+    for peer in BOOKS:
         python = peer_python(peer)
         if python is None:
             missing[peer] = "not installed here"

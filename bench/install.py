@@ -13,7 +13,13 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 ROOT = HERE / ".peers"
 # Interpreters that each peer accepts, first choice first.  The requirements were resolved for 3.13.
-PEERS: dict[str, tuple[str, ...]] = {"cryptofeed": ("3.13",), "ccxt": ("3.13",), "nautilus": ("3.13",), "detectors": ("3.13",)}
+PEERS: dict[str, tuple[str, ...]] = {
+    "cryptofeed": ("3.13",),
+    "ccxt": ("3.13",),
+    "nautilus": ("3.13",),
+    "detectors": ("3.13",),
+    "features": ("3.13",),
+}
 
 
 def find_python(version: str) -> str | None:

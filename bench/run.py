@@ -122,7 +122,7 @@ def main() -> int:
     console, wanted = Console(width=None if sys.stdout.isatty() else 150), given.only.split(",")
     if unknown := set(wanted) - set(SECTIONS):
         parser.error(f"no such section: {', '.join(sorted(unknown))}")
-    if {"books", "detectors"} & set(wanted) and not given.no_install:
+    if {"books", "features", "detectors"} & set(wanted) and not given.no_install:
         for peer, why in install.install_all().items():
             console.print(f"[yellow]{peer}: {why}[/]")
     with tempfile.TemporaryDirectory() as scratch:

@@ -211,15 +211,17 @@ def _seconds(past):
     last = past.t // SECOND
     n = min(300, last - past.since // SECOND - 1)
     volume, signed, quote, move, ret = (np.zeros(max(n, 0)) for _ in range(5))
-    traded_in = set((past.trade_ns // SECOND).tolist())
-    for k, second in enumerate(range(last - n, last)):
-        if second in traded_in:
-            rows = past.trades[past.trade_ns // SECOND == second]
+    edges = np.arange(last - max(n, 0), last + 1) * SECOND  # both clocks never run backwards, so a second is a slice
+    first, seen = np.searchsorted(past.trade_ns, edges), np.searchsorted(past.book_ns, edges)
+    for k in range(n):
+        rows = past.trades[first[k] : first[k + 1]]
+        if len(rows):
             volume[k] = math.fsum(rows["size"])
             signed[k] = math.fsum(rows["size"] * rows["aggressor"])
             quote[k] = math.fsum(rows["size"] * rows["price"])
-        before, after = past.mid_at(second * SECOND - 1), past.mid_at((second + 1) * SECOND - 1)
-        move[k], ret[k] = (after - before, math.log(after / before)) if before == before else (0.0, 0.0)
+        if seen[k]:
+            before, after = past.mid[seen[k] - 1], past.mid[seen[k + 1] - 1]
+            move[k], ret[k] = after - before, math.log(after / before)
     long = past.clean >= 301
     out = {
         "kyle_lambda_30": _slope(signed[-30:], move[-30:]) if past.clean >= 31 else NAN,
@@ -244,6 +246,8 @@ def _vpin(past):
     hours = past.trade_ns // (3600 * SECOND)
     volume_of = {int(hour): float(past.trades["size"][hours == hour].cumsum()[-1]) for hour in np.unique(hours)}
     whole = {hour: v for hour, v in volume_of.items() if hour > past.since // (3600 * SECOND) and v > 0}
+    if not whole:
+        return NAN
     done, filled, signed, bucket = [], 0.0, 0.0, None
     for hour, row in zip(hours.tolist(), past.trades, strict=True):
         told = [h for h in whole if h + 1 <= hour and h + 1 in volume_of]
