@@ -12,7 +12,7 @@ from tests import naive_detectors as naive
 TWO = baseline_dtype(2)
 
 
-@njit
+@njit(cache=True)
 def _fold(b, seconds, x, out):
     second = seconds[0]
     for i in range(seconds.size):

@@ -8,7 +8,7 @@ from numba import njit
 from tasks.detectors.elementary import quick_exp, quick_log
 
 
-@njit
+@njit(cache=True)
 def _both(x, y):
     out = np.empty((2, x.size))
     for i in range(x.size):
