@@ -9,6 +9,7 @@ from collections.abc import Collection, Iterable, Mapping
 
 import numpy as np
 
+from simulator import history_other
 from simulator.desk import Beat, Desk, Trade, View
 from simulator.protocol import BOOK, TRADE, Answer, Budget, Message, Moment, Reply, Request
 
@@ -137,20 +138,29 @@ class _Wire:
         status, wait_s = self.budget.take(2.0 if kind == "l2Book" else 20.0, request.moment.wall_s)
         if status != 200:
             return self.refusal(status, wait_s)
-        if kind == "meta":
+        if kind in ("meta", "metaAndAssetCtxs"):
             listed = [
                 {"name": desk.raw_symbol, "szDecimals": desk.instrument.size_decimals, "maxLeverage": 40} for desk in self.desks.values()
             ]
-            return Answer(200, json.dumps({"universe": listed}).encode())
-        if kind == "spotMeta":
-            return Answer(200, b'{"universe":[],"tokens":[]}')
+            meta = {"universe": listed}
+            marks = [{"markPx": _short(desk.price(desk.market.best()[0]))} for desk in self.desks.values()]
+            return Answer(200, json.dumps(meta if kind == "meta" else [meta, marks]).encode())
+        if kind in _BARE:
+            return Answer(200, _BARE[kind])
         if kind == "l2Book" and asked.get("coin") in self.desks:
             desk = self.desks[asked["coin"]]
             book = desk.rest_book(_PLAIN)
             sides = ",".join(f"[{_levels(desk, side)}]" for side in (book.bids, book.asks))
             body = f'{{"coin":"{desk.raw_symbol}","time":{book.exchange_ns // 1_000_000},"levels":[{sides}]}}'
             return Answer(200, body.encode())
+        wanted = asked.get("req") if kind == "candleSnapshot" else asked if kind == "fundingHistory" else None
+        if isinstance(wanted, dict) and wanted.get("coin") in self.desks:
+            return Answer(200, history_other.hyperliquid(self.desks[wanted["coin"]], wanted, request.moment.now_ns // 1_000_000))
         return Answer(500, b"null")
+
+
+# What there is none of here: spot markets, and markets of others.
+_BARE = {"spotMeta": b'{"universe":[],"tokens":[]}', "spotMetaAndAssetCtxs": b'[{"universe":[],"tokens":[]},[]]', "perpDexs": b"[null]"}
 
 
 def _error(text: str) -> str:

@@ -15,6 +15,7 @@ from zlib import crc32
 
 import numpy as np
 
+from simulator import history_other
 from simulator.coinbase import stamp
 from simulator.desk import Beat, Desk, Trade, View
 from simulator.protocol import BOOK, OTHER, TRADE, Answer, Budget, Message, Moment, Reply, Request
@@ -176,7 +177,12 @@ class _Wire:
             case "/0/public/Depth" if len(desks) == 1:
                 count = int(request.query.get("count", "100"))
                 return _answer({_rest_name(desks[0]): _rest_book(desks[0], min(count, 500))})
-            case "/0/public/Depth":
+            case "/0/public/OHLC" if len(desks) == 1:
+                found = history_other.kraken(desks[0], request.query, request.moment.now_ns // 1_000_000)
+                if found is None:
+                    return _answer({}, "EGeneral:Invalid arguments")
+                return _answer({_rest_name(desks[0]): found[0], "last": found[1]})
+            case "/0/public/Depth" | "/0/public/OHLC":
                 return _answer({}, "EQuery:Unknown asset pair")
         return _answer({}, "EGeneral:Unknown method")
 

@@ -14,6 +14,7 @@ from typing import Any
 
 import numpy as np
 
+from simulator import history_other
 from simulator.desk import Beat, Desk, Trade, View
 from simulator.protocol import BOOK, OTHER, TRADE, Answer, Budget, Message, Moment, Reply, Request
 
@@ -149,7 +150,10 @@ class _Wire:
                 return _answer([row for row in made if row["instType"] == query.get("instType") and named in ("", row["instId"])])
             case "/api/v5/market/books" if query.get("instId", "") in self.desks:
                 return _answer([_rest_book(self.desks[query["instId"]], min(int(query.get("sz", "1")), DEPTH))])
-            case "/api/v5/market/books":
+            case "/api/v5/market/candles" | "/api/v5/market/history-candles" if query.get("instId", "") in self.desks:
+                rows = history_other.okx(self.desks[query["instId"]], query, ms)
+                return _answer([], "51000", "Parameter bar error") if rows is None else _answer(rows)
+            case "/api/v5/market/books" | "/api/v5/market/candles" | "/api/v5/market/history-candles":
                 return _answer([], "51001", "Instrument ID doesn't exist.")
             case "/api/v5/public/time":
                 return _answer([{"ts": str(ms)}])

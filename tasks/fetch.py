@@ -34,6 +34,7 @@ _PAGE = {  # rows of a page: the most that a venue gives
 _USUAL_PAGE = {"ohlcv": 1000, "funding": 1000, "open-interest": 200}
 _MARKETS = {"binance_spot": "spot", "binance_usdm": "linear", "binance_coinm": "inverse", "bybit_spot": "spot", "bybit_linear": "linear"}
 _FUNDING_MS = 3_600_000  # no venue pays more often
+_LAST = {"kraken": 720, "hyperliquid": 5_000}  # candles that are served at all, the growing one among them
 _RECENT_MS = 30 * 86_400_000 - 3_600_000  # Binance serves open interest of the last 30 days only
 _TRIES, _LONGEST_S = 8, 60.0
 
@@ -290,6 +291,8 @@ def fetch(
     if source.kind == "open-interest" and source.client.id.startswith("binance"):
         start = max(start, now_ms - _RECENT_MS)
         start = -(-start // step) * step
+    if source.kind == "ohlcv" and source.client.id in _LAST:  # what was not served must not count as fetched
+        start = max(start, (now_ms // step - _LAST[source.client.id] + 1) * step)
     end = end // step * step if source.kind != "funding" else end
     key = f"history/{table}/{venue}/{symbol}/{source.timeframe if source.kind != 'funding' else 'paid'}"
     kept = lake.load_state(key)

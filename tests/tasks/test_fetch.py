@@ -19,10 +19,10 @@ from simulator.server import serve
 from tasks.fetch import KINDS, NoAnswerError, NoMarketError, NotServedError, Source, exchange, fetch, merged, missing, unified_symbol
 from warehouse.lake import Lake
 
-VENUES = ("binance_spot", "binance_usdm", "binance_coinm", "bybit_spot", "bybit_linear", "coinbase_exchange")
+VENUES = ("binance_spot", "binance_usdm", "binance_coinm", "bybit_spot", "bybit_linear", "coinbase_exchange", "okx", "hyperliquid")
 SYMBOL = {
     "binance_spot": "BTC-USDT", "binance_usdm": "BTC-USDT-PERP", "binance_coinm": "BTC-USD-PERP", "bybit_spot": "BTC-USDT",
-    "bybit_linear": "BTC-USDT-PERP", "coinbase_exchange": "BTC-USD",
+    "bybit_linear": "BTC-USDT-PERP", "coinbase_exchange": "BTC-USD", "okx": "BTC-USDT", "hyperliquid": "BTC-USD-PERP", "kraken": "BTC-USD",
 }  # fmt: skip
 DAY_MS = 86_400_000
 
@@ -34,7 +34,7 @@ def market():
 
     async def main():
         box["stop"] = asyncio.Event()
-        async with await serve(VENUES, seed=5) as running:
+        async with await serve((*VENUES, "kraken"), seed=5) as running:
             box["market"] = running
             ready.set()
             await box["stop"].wait()
@@ -111,6 +111,19 @@ def test_every_row_is_the_venues_own_and_nothing_is_fetched_twice(market, venue,
         expected = np.array([amount for _, amount, _ in truth])
         if venue != "binance_coinm":
             np.testing.assert_allclose(rows["amount"], expected, rtol=1e-9)
+
+
+def test_candles_that_a_venue_gives_nobody_any_more_do_not_count_as_fetched(market, tmp_path):
+    lake, made = Lake(tmp_path), source(market, "kraken", "ohlcv")
+    now = made.client.milliseconds()
+    told = fetch(lake, made, now - 30 * DAY_MS)
+    assert now - 721 * made.step_ms < told.start_ms <= now - 719 * made.step_ms
+    rows = lake.rows("ohlcv", "kraken", SYMBOL["kraken"])
+    (desk, *_) = market.venues["kraken"].desks.values()
+    truth = desk.past.candles(told.start_ms, made.step_ms, 720, told.end_ms - 1)
+    assert (rows["exchange_ns"] // 1_000_000).tolist() == truth[:, 0].tolist()
+    np.testing.assert_allclose(rows["close"], truth[:, 4], rtol=1e-12)
+    assert rows.size == told.rows >= 719
 
 
 def test_a_gap_in_the_middle_is_all_that_is_asked_for(market, tmp_path):
