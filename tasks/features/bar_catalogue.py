@@ -77,8 +77,8 @@ BAR_FEATURES: tuple[Feature, ...] = (
         "microstructure",
         "mean move 5 s after a trade, in its direction, of trades that came of that age in the bar; 0 without one",
     ),
-    _f("ref_return_lag1", "share", 2, "cross_asset", "return of the reference symbol one bar before"),
-    _f("ref_return_lag2", "share", 3, "cross_asset", "return of the reference symbol two bars before"),
+    _f("ref_return_lag1", "share", 3, "cross_asset", "return of the reference symbol one bar before"),
+    _f("ref_return_lag2", "share", 4, "cross_asset", "return of the reference symbol two bars before"),
     _f(
         "ref_corr_60",
         "[-1, 1]",

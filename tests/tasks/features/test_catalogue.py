@@ -95,7 +95,7 @@ def test_warmup_of_a_busy_stream():
     check_warmup(*Features().batch(*market(3)))
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=60, deadline=None)
 @given(streams())
 def test_warmup_and_finite_numbers_whatever_comes(tables):
     check_warmup(*Features().batch(*tables))
