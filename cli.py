@@ -57,6 +57,14 @@ def bar(title: str, total: int | None, quiet: bool, in_bytes: bool = True) -> It
         yield advance
 
 
+def slim(*headings: str) -> Table:
+    """Return a table without rules between its columns: headings stay whole in 80 columns; the first column may fold."""
+    table = Table(box=None, padding=(0, 2, 0, 0), header_style="bold")
+    for number, heading in enumerate(headings):
+        table.add_column(heading, no_wrap=number > 0, justify="right" if number else "left")
+    return table
+
+
 def known(error: BaseException) -> bool:
     """Return whether an error is one that the project raises on purpose."""
     from models.errors import ModelError
@@ -87,6 +95,7 @@ def replay(
     quiet: Quiet = False,
 ) -> None:
     """Record captures into the lake through the live path; again is safe, and goes on where a kill left off."""
+    from tasks.order import check_order
     from tasks.record import Recorder, record
     from tasks.replay import CaptureTruncatedError, routed, symbols_of
     from tasks.replay import replay as frames_of
@@ -107,7 +116,9 @@ def replay(
     with known_errors():
         one = venue.startswith("binance")  # a capture of one symbol; those of other venues hold whole connections
         raw_symbols, session = symbols_of(files, venue, 1 if one else 1000)
-        recorder = Recorder(Lake(settings(lake).lake), venue, session)
+        store = Lake(settings(lake).lake)
+        check_order(store, venue, files, raw_symbols, session)
+        recorder = Recorder(store, venue, session)
         for raw_symbol in raw_symbols:
             recorder.stream(raw_symbol)
         with bar(f"replaying {', '.join(raw_symbols[:5])}", sum(path.stat().st_size for path in files), quiet) as advance:
@@ -116,24 +127,11 @@ def replay(
                 asyncio.run(record(recorder, frames if one else routed(frames, venue, raw_symbols)))
             except CaptureTruncatedError as error:
                 cut = error
-    table = Table(
-        "symbol",
-        "frames",
-        "books",
-        "trades",
-        "gaps",
-        "crossed",
-        "unreadable",
-        "acknowledged rows",
-        title=f"{venue} into {recorder.lake.root}",
-    )
+    totals = recorder.totals
+    console.print(f"{venue} into {recorder.lake.root}: {totals.frames:,} frames, {totals.committed:,} rows acknowledged", soft_wrap=True)
+    table = slim("symbol", "books", "trades", "gaps", "crossed", "unreadable")
     for symbol, counts in recorder.counts().items():
-        shown = [
-            recorder.totals.frames,
-            *(counts[k] for k in ("book_updates", "trades", "gaps", "crossed", "unreadable")),
-            recorder.totals.committed,
-        ]
-        table.add_row(symbol, *(f"{value:,}" for value in shown))
+        table.add_row(symbol, *(f"{counts[name]:,}" for name in ("book_updates", "trades", "gaps", "crossed", "unreadable")))
     console.print(table)
     problems: list[BaseException] = [*recorder.unjoined(), *([cut] if cut else [])]
     if recorder.totals.full:
@@ -153,7 +151,8 @@ def again(kept: list[Any], paths: list[Path], venue: str, lake: Path | None, qui
         store = Lake(settings(lake).lake)
         with bar("replaying captures", sum(capture.path.stat().st_size for capture in kept), quiet) as advance:
             done = rerun(store, venue, paths, advance)
-    table = Table("symbol", "files", "frames", "books", "trades", "new rows", "stood on", title=f"{venue} into {store.root}")
+    console.print(f"{venue} into {store.root}", soft_wrap=True)
+    table = slim("symbol", "files", "frames", "books", "trades", "new rows", "stood on")
     for one in done:
         counts = (one.files, one.frames, one.rows["l2_snapshots"], one.rows["trades"], one.new)
         table.add_row(one.symbol, *(f"{n:,}" for n in counts), one.stood_on)
@@ -216,10 +215,13 @@ def sql(
         raise typer.BadParameter(f"format must be table, json or csv, received {output!r}")
     with known_errors():
         rows = Lake(settings(lake).lake, create=False).sql(query)
-    frame = rows.to_pandas()
     if output == "json":
-        print(frame.to_json(orient="records", date_format="iso"))
-    elif output == "csv":
+        from serving.answers import as_json
+
+        print(as_json(rows.column_names, [column.to_pylist() for column in rows.columns]))
+        return
+    frame = rows.to_pandas()
+    if output == "csv":
         print(frame.to_csv(index=False), end="")
     else:
         shown = frame if limit == 0 else frame.head(limit)
@@ -334,13 +336,13 @@ def refresh(
                 quarantined.append(error)
         with bar("refresh", len(partitions), quiet, in_bytes=False) as advance:
             done = bring_up_to_date(store, machine, advance, workers)
-    table = Table("venue", "symbol", "day", "features", "bars", "signals", "labels", "doubtful labels", "was up to date")
+    table = slim("stream", "day", "features", "bars", "signals", "labels", "doubtful", "current")
     for row in done:
         features, labels = row["features"], row["labels"]
         skipped = bool(features.get("skipped") and labels.get("skipped"))
         made = (features["rows"], features.get("bar_rows", 0), features.get("signal_rows", 0))
         counts = (*made, labels["rows"], labels.get("doubtful", 0))
-        table.add_row(row["venue"], row["symbol"], row["day"], *(f"{n:,}" for n in counts), "yes" if skipped else "no")
+        table.add_row(f"{row['venue']} {row['symbol']}", row["day"], *(f"{n:,}" for n in counts), "yes" if skipped else "no")
     console.print(table)
     for error in quarantined:
         fail(error)

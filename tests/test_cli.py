@@ -198,6 +198,30 @@ def test_a_stream_that_the_lake_does_not_have_is_named_with_those_it_has(tmp_pat
     assert all(part in said for part in ("UnknownStreamError", "'NOPE'", "streams that have", "tidebook refresh"))
 
 
+def test_an_older_capture_behind_a_newer_one_is_refused_and_changes_nothing(tmp_path, lines):
+    older, newer = tmp_path / "older.txt", tmp_path / "newer.txt"
+    older.write_bytes(b"\n".join(lines))
+    newer.write_bytes(b"".join(b"%d %s\n" % event for event in frames(VENUE, "BTCUSDT", 10.0, seed=5, start_ns=1_800_000_000 * 10**9)))
+    words = ("--venue", VENUE, "--lake", tmp_path / "lake", "--quiet")
+    assert run("replay", newer, *words).exit_code == 0
+    kept = books(tmp_path / "lake").tobytes()
+    for files in ([older], [newer, older]):
+        result = run("replay", *files, *words)
+        assert result.exit_code == 3
+        said = " ".join(result.output.split())
+        assert "OutOfOrderError" in said
+        assert "expected no earlier than" in said
+    assert books(tmp_path / "lake").tobytes() == kept
+    assert run("replay", older, "--venue", VENUE, "--lake", tmp_path / "other", "--quiet").exit_code == 0
+    assert run("replay", newer, "--venue", VENUE, "--lake", tmp_path / "other", "--quiet").exit_code == 0
+    assert run("replay", older, "--venue", VENUE, "--lake", tmp_path / "other", "--quiet").exit_code == 0  # known: adds nothing
+
+
+def test_headings_are_whole_in_eighty_columns(capture, tmp_path):
+    result = run("replay", capture, "--venue", VENUE, "--lake", tmp_path / "lake", "--quiet", env={"COLUMNS": "80"})
+    assert any(line.split() == ["symbol", "books", "trades", "gaps", "crossed", "unreadable"] for line in result.output.splitlines())
+
+
 def test_scoring_without_a_champion_says_so(tmp_path):
     Lake(tmp_path / "lake")
     result = run("score", "--lake", tmp_path / "lake", "--quiet")

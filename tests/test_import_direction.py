@@ -24,6 +24,7 @@ MAY_IMPORT = {
     "tasks/broadcast.py": {"redis"},
     "tasks/fetch.py": NOUNS | {"prefect", "ccxt"},
     "tasks/replay.py": {"tasks.venues"},
+    "tasks/order.py": NOUNS | {"tasks.replay"},
     "tasks/rerun.py": NOUNS | {"tasks.replay"},  # reads captures as a replay does, into other rows
     "tasks/verify.py": NOUNS | {"tasks.replay"},
     "tasks/fitted.py": {"tasks.features", "warehouse", "models"},
