@@ -11,13 +11,13 @@ import numpy as np
 from flows.learning import choices_of, costs_of, registry_of
 from flows.settings import Settings
 from models.day import day_picture
-from tasks.detectors.fold import Detectors
-from tasks.features.catalogue import NAMES
+from tasks.features.catalogue import NAMES, VERSION
 from tasks.featurize import feature_matrix, featurize, waves
-from tasks.label import label
+from tasks.label import intervals_of, label
 from tasks.report import report_version
 from warehouse.errors import UnknownStreamError
 from warehouse.lake import Lake
+from warehouse.schema import OK
 
 Advance = Callable[..., None]
 __all__ = ["choices_of", "costs_of", "draw", "draw_day", "refresh", "registry_of"]
@@ -68,18 +68,23 @@ def draw_day(lake: Lake, venue: str, symbol: str, day: str = "", out: Path | Non
     Raises
     ------
     UnknownStreamError
-        No features of that day: run `tidebook refresh`.
+        No features of that day, or of other code: run `tidebook refresh`.
     """
     days = [found for *stream, found in lake.partitions("features") if stream == [venue, symbol] and day in ("", found)]
     if not days:
         raise UnknownStreamError(venue, symbol, f"it has no features{' of ' + day if day else ''}; `tidebook refresh` makes them")
+    made = (lake.manifest("features", venue, symbol, days[-1]) or {}).get("catalogue")
+    if made != VERSION:
+        raise UnknownStreamError(
+            venue, symbol, f"its features of {days[-1]} are of catalogue {made}, not {VERSION}; run `tidebook refresh`"
+        )
     start = int(np.datetime64(days[-1], "ns").astype(np.int64))
     span = (start, start + 86_400_000_000_000)
     meta, matrix = feature_matrix(lake, venue, symbol, *span)
     signals = lake.rows("signals", venue, symbol, *span)
-    _, values = Detectors().trace(meta, matrix)
-    figure = day_picture(meta["exchange_ns"], dict(zip(NAMES, matrix.T, strict=True)), values["bocpd_change_prob"], signals)
-    figure.suptitle(f"{venue} {symbol} {days[-1]}")
+    known = intervals_of(lake, venue, symbol)
+    figure = day_picture(meta["exchange_ns"], dict(zip(NAMES, matrix.T, strict=True)), signals, known[known[:, 2] != OK, :2])
+    figure.suptitle(f"{venue}  {symbol}  {days[-1]}", x=0.01, ha="left", weight="bold")
     path = out or lake.root / f"features-{venue}-{symbol}-{days[-1]}.png"
     figure.savefig(path, dpi=110)
     return path

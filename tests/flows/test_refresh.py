@@ -2,10 +2,11 @@ import pytest
 
 from flows.refresh import runner
 from flows.settings import Settings
-from serving.steps import refresh
+from serving.steps import draw_day, refresh, refresh_stream
 from tasks import featurize as featurizing
 from tasks.featurize import waves
 from tests.streams import KINDS, market
+from warehouse.errors import UnknownStreamError
 from warehouse.lake import Lake
 
 VENUE, SYMBOLS = "binance_usdm", ("ETH-USDT-PERP", "BTC-USDT-PERP", "SOL-USDT-PERP")
@@ -63,3 +64,17 @@ def test_any_number_of_workers_makes_the_same(by, lake):
 def test_a_setting_says_what_works_side_by_side():
     assert type(runner(Settings(refresh_by="processes"))).__name__ == "ProcessPoolTaskRunner"
     assert type(runner(Settings())).__name__ == "ThreadPoolTaskRunner"
+
+
+def test_a_day_is_drawn_or_it_says_why_not(lake, monkeypatch):
+    with pytest.raises(UnknownStreamError, match="tidebook refresh"):
+        draw_day(lake, VENUE, SYMBOLS[0])
+    refresh_stream(Settings(lake=lake.root), VENUE, SYMBOLS[0], [DAY])
+    page = draw_day(lake, VENUE, SYMBOLS[0])
+    assert page.name == f"features-{VENUE}-{SYMBOLS[0]}-{DAY}.png"
+    assert page.read_bytes().startswith(b"\x89PNG")
+    with pytest.raises(UnknownStreamError, match="2020-01-01"):
+        draw_day(lake, VENUE, SYMBOLS[0], "2020-01-01")
+    monkeypatch.setattr("serving.steps.VERSION", "another")
+    with pytest.raises(UnknownStreamError, match="not another"):
+        draw_day(lake, VENUE, SYMBOLS[0])
