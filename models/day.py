@@ -108,7 +108,7 @@ def _put_signals(panel: Axes, ns: NDArray[np.int64], mid: NDArray[np.float64], s
             mine = (signals["kind"] == kind) & (signals["side"] == side)
             if mine.any():
                 label = f"{name.replace('_', ' ')}{ {1: ', up', -1: ', down', 0: ''}[side] }: {int(mine.sum())}"
-                style = {"marker": mark, "s": 46, "color": _COLOURS[kind], "edgecolor": "white", "linewidth": 0.6, "zorder": 4}
+                style: Any = {"marker": mark, "s": 46, "color": _COLOURS[kind], "edgecolor": "white", "linewidth": 0.6, "zorder": 4}
                 panel.scatter(times(signals["exchange_ns"][mine]), mid[place[mine]], label=label, **style)
     handles, labels = panel.get_legend_handles_labels()
     if has_gaps:
