@@ -24,11 +24,11 @@ def test_streams_in_processes_are_tasks_of_one_run(served, tmp_path):
         for seed, symbol in enumerate(SYMBOLS):
             session = writer.session(VENUE, symbol, "one", KINDS)
             for table, rows in zip(KINDS, market(seed, 600, start_ns=1_723_200_000_000_000_000), strict=True):
-                rows["seq"] = range(rows.size)
+                rows["seq"], rows["receive_ns"] = range(rows.size), rows["exchange_ns"]
                 session.append(table, rows)
         writer.commit()
     (tmp_path / "prefect").mkdir()
-    settings = Settings(lake=tmp_path, prefect_port=served.settings.prefect_port, refresh_by="processes")
+    settings = Settings(lake=tmp_path, prefect_port=served.settings.prefect_port, refresh_by="processes", refresh_workers=1)
     script = tmp_path / "run.py"
     script.write_text(RUN)
     done = subprocess.run(

@@ -3,6 +3,7 @@ import asyncio
 import numpy as np
 import pytest
 
+from models.moves import sweep_cost_bps
 from simulator.capture import frames
 from tasks.label import intervals_of, label, price_series
 from tasks.record import Recorder, record
@@ -75,6 +76,28 @@ def test_barriers_equal_those_of_the_slow_oracle(made):
     np.testing.assert_array_equal(labels["barrier_end_ns"], touched)
     np.testing.assert_allclose(labels["barrier_ret_bps"], earned, rtol=1e-9)
     assert np.isin([-1, 1], side).all()
+
+
+def test_moves_that_pay_and_smoothed_ones_read_back_as_the_slow_oracle_has_them(made):
+    books, labels = _rows(made[0])
+    n = 300
+    ns, bid, ask = (books[name][:n] for name in ("exchange_ns", "bid_px", "ask_px"))
+    mid = (bid[:, 0] + ask[:, 0]) / 2
+    micro = price_series(books[:n], "microprice")
+    buy, sell = (sweep_cost_bps(books[f"{side}_px"][:n], books[f"{side}_sz"][:n], mid, 10_000.0) for side in ("ask", "bid"))
+    bids, asks = (books[name][:n, :5].sum(axis=1) for name in ("bid_sz", "ask_sz"))
+    side, weight, move = naive.microstructure(ns, micro, bid[:, 0], ask[:, 0], buy, sell, (bids - asks) / (bids + asks), S)
+    known = np.isfinite(move)
+    assert known.sum() > 100
+    np.testing.assert_array_equal(labels["microstructure"][:n][known], np.array(side)[known])
+    np.testing.assert_allclose(labels["microstructure_weight"][:n][known], np.array(weight)[known], rtol=1e-12)
+    smooth, ends = naive.smoothed(ns, mid, 50)
+    known = np.isfinite(smooth)
+    np.testing.assert_allclose(labels["smoothed_bps"][:n][known], 1e4 * np.array(smooth)[known], atol=1e-9)
+    np.testing.assert_array_equal(labels["smoothed_end_ns"][:n][known], np.array(ends)[known])
+    sides = np.where(np.abs(smooth) > 2e-5, np.sign(smooth), 0)
+    np.testing.assert_array_equal(labels["smoothed_direction"][:n][known], sides[known])
+    assert {-1, 0, 1} >= set(labels["microstructure"])
 
 
 def test_nothing_later_than_its_span_changes_a_label(made, market, tmp_path):
