@@ -18,7 +18,7 @@ if __name__ == "__main__":
 """
 
 
-def test_streams_in_processes_are_tasks_of_one_run(served, tmp_path):
+def test_streams_are_tasks_of_one_run(served, tmp_path):
     lake = Lake(tmp_path)
     with lake.writer() as writer:
         for seed, symbol in enumerate(SYMBOLS):
@@ -28,7 +28,7 @@ def test_streams_in_processes_are_tasks_of_one_run(served, tmp_path):
                 session.append(table, rows)
         writer.commit()
     (tmp_path / "prefect").mkdir()
-    settings = Settings(lake=tmp_path, prefect_port=served.settings.prefect_port, refresh_by="processes", refresh_workers=1)
+    settings = Settings(lake=tmp_path, prefect_port=served.settings.prefect_port)
     script = tmp_path / "run.py"
     script.write_text(RUN)
     done = subprocess.run(
