@@ -1,6 +1,7 @@
 """Section: the features of the whole catalogue, live and in batch, beside what data-frame libraries reach."""
 
 import json
+import os
 import statistics
 import subprocess
 import tempfile
@@ -174,7 +175,9 @@ def _peers(events: Events, made: dict[str, np.ndarray]) -> dict[str, list]:
     trades |= {f"trade_{name}": events.trades[name] for name in ("price", "size")}
     with tempfile.TemporaryDirectory() as scratch:
         np.savez(Path(scratch) / "events.npz", **books, **trades, **made)
-        done = subprocess.run([str(python), str(PEER), str(Path(scratch) / "events.npz")], capture_output=True, text=True, check=False)
+        alone = {**os.environ, "POLARS_MAX_THREADS": "1"}  # one core, as ours
+        command = [str(python), str(PEER), str(Path(scratch) / "events.npz")]
+        done = subprocess.run(command, capture_output=True, text=True, check=False, env=alone)
     if done.returncode:
         return {"failed": [(done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1][:160]]}
     return json.loads(done.stdout)
