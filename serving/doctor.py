@@ -5,6 +5,7 @@ import os
 import shutil
 import sys
 import tomllib
+import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -18,6 +19,8 @@ from rich.console import Console
 from rich.table import Table
 
 from flows.settings import HOME, Settings
+from tasks.venues.directory import wire
+from tasks.venues.errors import VenueError
 from warehouse.errors import NoLakeError, WarehouseError
 from warehouse.lake import Lake
 
@@ -129,14 +132,26 @@ def servers(settings: Settings) -> Iterator[Check]:
 def reachable(settings: Settings) -> Iterator[Check]:
     """Yield whether the venues of the configured streams answer, all asked at once."""
     with ThreadPoolExecutor() as pool:
-        for venue, failure in zip(settings.streams, pool.map(_failure, (REST[venue] for venue in settings.streams)), strict=True):
-            yield Check(venue, not failure, False, failure or REST[venue])
+        addresses = {venue: REST.get(venue) or _rest_url(venue) for venue in settings.streams}
+        for (venue, address), failure in zip(addresses.items(), pool.map(_failure, addresses.values()), strict=True):
+            yield Check(venue, not failure, False, f"{address}: {failure}" if failure else address)
+
+
+def _rest_url(venue: str) -> str:
+    try:
+        return str(wire(venue).rest_url)
+    except (AttributeError, VenueError):
+        return ""
 
 
 def _failure(address: str) -> str:
+    if not address:
+        return "no address of it is known"
     try:
         with urllib.request.urlopen(address, timeout=PATIENCE_S):
             return ""
+    except urllib.error.HTTPError as error:
+        return "" if error.code < 500 else str(error)  # it answered
     except OSError as error:
         return str(getattr(error, "reason", error))
 

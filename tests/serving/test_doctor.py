@@ -27,6 +27,16 @@ def test_servers_that_are_down_are_told_but_do_not_fail(settings):
     assert "tidebook up" in checks["mlflow server"].detail
 
 
+def test_every_venue_that_is_recorded_can_be_asked(monkeypatch, settings):
+    asked = []
+    monkeypatch.setattr(module, "_failure", lambda address: asked.append(address) or "")
+    streams = {"okx": ("BTC-USDT",), "binance_spot": ("BTC-USDT",), "kraken": ("BTC-USD",), "hyperliquid": ("BTC-USD-PERP",)}
+    checks = list(module.reachable(settings.model_copy(update={"streams": streams})))
+    assert [check.name for check in checks] == list(streams)
+    assert len(asked) == 4
+    assert all(check.ok for check in checks)
+
+
 def test_json_names_every_check(settings):
     said = []
     assert doctor(settings, as_json=True, say=said.append) == 0
