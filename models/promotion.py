@@ -36,8 +36,10 @@ class Rules:
     min_lead: float = 0.0  # over the champion
     min_rival_moved: int = 200  # rows new to both, to compare with a champion on
     max_ece: float = 0.10  # mean distance of a probability from what came of it
-    # While nothing serves, calibrated probabilities about as good as the baseline are better
-    # than none; 0 or less asks of the first champion what is asked of all.
+    # Of AUC to the baseline, that the first champion may lose.  While nothing serves, live scores, their page and
+    # the comparison of all that follow have nothing to start from; calibrated probabilities about as good as the
+    # baseline are better than none.  The reason says so, and how much was lost.  The next champion must beat the
+    # baseline and this one.  0 or less asks of the first champion what is asked of all.
     max_first_loss: float = 0.03
 
 
@@ -54,7 +56,7 @@ def decide(candidate: Evidence, champion: Rivalry | None = None, rules: Rules | 
 
     The lower bounds must clear chance, baseline and champion, not the estimates alone: on few
     rows anything may look better once.  The very first champion must clear chance, and may
-    trail the baseline by `max_first_loss`; the reason then says that it did.
+    trail the baseline by `max_first_loss`, even beyond doubt; the reason then says that it did.
 
     Examples
     --------
@@ -77,8 +79,9 @@ def decide(candidate: Evidence, champion: Rivalry | None = None, rules: Rules | 
     if not beats_baseline and nothing_serves and gain.value >= -rules.max_first_loss:
         return Decision(
             True,
-            f"AUC {_span(candidate.auc)} on {candidate.moved:,} rows is above chance and nothing serves; it does not beat "
-            f"the baseline's {candidate.baseline_auc.value:.3f}: the gain is {_span(gain)}",
+            f"AUC {_span(candidate.auc)} on {candidate.moved:,} rows is above chance and nothing serves; it "
+            f"{'is worse than' if gain.high < 0 else 'does not beat'} the baseline's {candidate.baseline_auc.value:.3f}: "
+            f"the gain is {_span(gain)}, a first champion may lose {rules.max_first_loss:.3f}",
         )
     if not gain.value >= rules.min_auc_gain:
         return Decision(

@@ -21,6 +21,12 @@ def _rival(lead, low, **more):
         (_evidence(), None, True, "there is no champion"),
         (_evidence(moved=499), None, False, "only 499"),
         (_evidence(auc=0.51, low=0.499, baseline=0.45), None, False, "not above chance"),
+        (
+            _evidence(auc=0.585, low=0.56, baseline=0.61, gain_low=-0.04),
+            None,
+            True,
+            "nothing serves; it is worse than the baseline's 0.610",
+        ),
         (_evidence(auc=0.601), None, True, "nothing serves; it does not beat the baseline's 0.600"),
         (_evidence(auc=0.59), None, True, "the gain is -0.010"),
         (_evidence(auc=0.56, low=0.54), None, False, "a gain of -0.0400"),
