@@ -15,16 +15,22 @@ _spec.loader.exec_module(points)
 pytestmark = pytest.mark.slow
 
 
-def test_cusum_runs_and_delays_are_the_textbooks():
+def shown(measured, capsys):
+    """Print points as a table, whether tests pass or not, and return what was measured by name."""
+    with capsys.disabled():
+        print("\n" + points.table(measured))
+    return {point.what: point.measured for point in measured}
+
+
+def test_cusum_runs_and_delays_are_the_textbooks(capsys):
     measured = points.cusum_points()
-    print(points.table(measured))
+    shown(measured, capsys)
     for point in measured:
         assert abs(point.measured - point.expected) < 4 * point.error + 0.005 * point.expected, point
 
 
-def test_bocpd_tells_great_changes_at_once_and_small_ones_never():
-    measured = {point.what: point.measured for point in points.bocpd_points()}
-    print(measured)
+def test_bocpd_tells_great_changes_at_once_and_small_ones_never(capsys):
+    measured = shown(points.bocpd_points(), capsys)
     assert measured["run without a change, threshold 0.7"] > 5000
     told = [measured[f"shift of {shift}: told within 10"] for shift in (1, 2, 3, 5)]
     assert told == sorted(told)
@@ -34,9 +40,8 @@ def test_bocpd_tells_great_changes_at_once_and_small_ones_never():
     assert measured["deviation x 10: told within 10"] > 0.9
 
 
-def test_confirmation_trades_recall_for_precision():
-    measured = {point.what: point.measured for point in points.spectral_points()}
-    print(measured)
+def test_confirmation_trades_recall_for_precision(capsys):
+    measured = shown(points.spectral_points(), capsys)
     for size in (4, 8, 16):
         assert measured[f"bursts of {size}, flag: recall"] > 0.95
         assert measured[f"bursts of {size}, confirmed: precision"] > 5 * measured[f"bursts of {size}, flag: precision"]
