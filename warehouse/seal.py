@@ -9,6 +9,7 @@ import contextlib
 import re
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Protocol
 
@@ -23,6 +24,7 @@ from warehouse.wal import Orphan, Part, commits, segments
 
 Stream = tuple[str, str]
 _CHUNK_BYTES = 128 << 20  # a backlog beyond this is sealed in several commits, to bound memory
+_WRITERS = 4  # files written side by side
 _SEALED = re.compile(r"rows-(\d+)-\d+\.parquet")
 
 
@@ -67,14 +69,23 @@ def _seal_table(layout: Layout, table: str, streams: dict[Stream, list[Part]]) -
     added: list[DataFile] = []
     marks: dict[Stream, int] = {}
     extra: tuple[str, ...] = ()
+
+    def write(stream: Stream) -> tuple[int, list[str], list[DataFile]] | None:
+        fresh = unsealed(streams[stream], before.watermark(*stream))
+        if fresh is None:
+            return None
+        return fresh["seq"][-1].as_py(), fresh.column_names[len(arrow_schema(table)) :], _write_days(layout, table, stream, fresh)
+
     try:
-        for stream, parts in streams.items():
-            fresh = unsealed(parts, before.watermark(*stream))
-            if fresh is None:
-                continue
-            extra = tuple(dict.fromkeys([*extra, *fresh.column_names[len(arrow_schema(table)) :]]))
-            marks[stream] = fresh["seq"][-1].as_py()
-            added += _write_days(layout, table, stream, fresh)
+        # A file waits for the disk most of its time: hundreds of streams one by one would outlast the patience of who stops us.
+        with ThreadPoolExecutor(_WRITERS) as pool:
+            jobs = {stream: pool.submit(write, stream) for stream in streams}
+        for stream, job in jobs.items():  # all are done: what the others wrote is forgotten where one failed
+            if job.exception() is None and (done := job.result()) is not None:
+                marks[stream], extra = done[0], tuple(dict.fromkeys([*extra, *done[1]]))
+                added += done[2]
+        for job in jobs.values():
+            job.result()
         if added:
             log.commit(added, watermarks=marks, extra=extra)
     except BaseException:
