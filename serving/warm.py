@@ -124,7 +124,8 @@ def compile_venues() -> None:
     bid, ask, one = price - 0.5, price + 0.5, np.ones(200)
     volatility_normalized_return(ns, price, 1_000_000_000)
     triple_barrier(ns, bid, ask, 1.0, 1.0, 5_000_000_000, 1.0)
-    cost = sweep_cost_bps(ask[:, None], one[:, None], price, 10.0)
+    books = np.zeros(200, row_dtype("l2_snapshots"))  # its columns are strided, which is a type of its own
+    cost = sweep_cost_bps(books["ask_px"], books["ask_sz"], price, 10.0)
     microstructure(ns, Microprice().at(bid, ask, one, one), bid, ask, cost, cost, one, 1_000_000_000)
     smoothed_direction(ns, price, 2, 0.0)
     trade(ns, np.full(200, 0.5), bid, ask, 0.2, 0.8, 1)
