@@ -53,9 +53,8 @@ class Tier:
 def entry_limits(probability: Floats, share: float = 0.1) -> tuple[float, float]:
     """Return the probabilities below and above which to trade: the outer `share` of those given.
 
-    Give it probabilities of the past, never the ones to be traded, and of rows that the model
-    was not fitted on: of those it is surer.  Where they are all alike, or there are none,
-    nothing is extreme, and nothing is traded.
+    Give it probabilities of the past, never the ones to be traded.  Where they are all alike,
+    or there are none, nothing is extreme, and nothing is traded.
 
     Examples
     --------

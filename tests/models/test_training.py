@@ -3,10 +3,8 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from models import strategy
 from models.booster import ANCHOR_TREES, score
 from models.errors import ShapeError, TooLittleDataError
-from models.evaluation import auc
 from models.scorer import Scorer
 from models.training import Choices, Mirror, shuffled, train
 from tests.models.examples import SECOND, made_up
@@ -42,18 +40,16 @@ def test_without_a_signal_there_is_nothing_to_find():
     assert len(gross) < 2 or abs(gross.mean()) < 4 * gross.std() / np.sqrt(len(gross))
 
 
-def test_trading_limits_come_from_past_rows_that_their_models_had_not_seen(monkeypatch):
-    given = []
-    real = strategy.entry_limits
-    monkeypatch.setattr(strategy, "entry_limits", lambda probability, share: given.append(probability) or real(probability, share))
-    examples = made_up(n=4000, signal=0.0)
-    result = train(examples, replace(CHOICES, n_folds=2))
-    used = np.flatnonzero(examples.usable)
-    for fold, probability in zip(result.folds, given, strict=True):
-        rows = used[fold.fold.train]
-        moved = examples.direction[rows] != 0
-        assert len(probability) == len(rows)
-        assert auc(examples.direction[rows][moved] > 0, probability[moved]) < 0.58  # fitted on noise, it would know it by heart
+def test_trading_limits_know_nothing_of_the_rows_that_they_are_used_on(examples, result):
+    last = result.folds[-1].fold
+    rows = np.flatnonzero(examples.usable)[last.test]
+    x = examples.x.copy()
+    x[rows] = 3 * x[rows][::-1]
+    changed = train(replace(examples, x=x), CHOICES).out_of_sample
+    seen, at = result.out_of_sample, result.out_of_sample.fold == len(result.folds) - 1
+    assert not np.array_equal(changed.probability[at], seen.probability[at])
+    for name in ("low", "high"):
+        assert np.array_equal(getattr(changed, name), getattr(seen, name))
 
 
 def test_shuffled_labels_are_chance(examples):
