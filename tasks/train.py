@@ -26,6 +26,7 @@ from warehouse.lake import Lake
 from warehouse.quarantine import left_out
 from warehouse.schema import OK, START, STATES
 
+_LABELS = ("event_seq", "doubt", "label_end_ns", "barrier_end_ns", "direction", "vol_return", "return_bps")
 WARM_NS = 30_000_000_000  # a row counts once its stream was clean for as long as most features look back
 FEATURE_SET = "l2_core"
 BASELINE = "imbalance_1"  # queue imbalance alone: what a model must beat to be worth anything
@@ -53,6 +54,9 @@ def examples_of(
     features or label look at a stretch that turned out suspect, contradicted or quarantined.
     With `versions`, rows are those of these table versions and no later ones.
 
+    All rows are in memory at once, and nothing but the columns of the set is read.  At its highest it takes
+    twice `8 * rows * features` bytes, the columns as read and the matrix: 1 GB for a million books.  `start_ns` bounds it.
+
     Raises
     ------
     UnknownStreamError
@@ -73,13 +77,15 @@ def examples_of(
     names = SETS[feature_set]
     meta = ("exchange_ns", "event_seq", "clean_ns", "doubt")
     features = read("features", [*meta, *names])
-    labels = read("labels")
+    labels = read("labels", list(_LABELS))
     books = read("l2_snapshots", ["event_seq", "bid_px_00", "ask_px_00"])
     table = {name: features[name].to_numpy() for name in meta}
     by_label, by_book = labels["event_seq"].to_numpy(), books["event_seq"].to_numpy()
     shared = np.intersect1d(np.intersect1d(table["event_seq"], by_label), by_book)
     at, label_at, book_at = (np.searchsorted(found, shared) for found in (table["event_seq"], by_label, by_book))
-    x = np.column_stack([features[name].to_numpy()[at] for name in names]) if shared.size else np.zeros((0, len(names)))
+    x = np.empty((shared.size, len(names)))
+    for i, name in enumerate(names):
+        x[:, i] = features[name].to_numpy()[at]  # one column at a time: all of them at once would be in memory a third time
 
     def label(name: str) -> np.ndarray:
         return labels[name].to_numpy()[label_at]
