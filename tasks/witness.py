@@ -24,7 +24,8 @@ async def witness(
     """Compare every symbol's book with the venue's, each every `every_s` seconds, until cancelled.
 
     Twice the same disagreement is a finding about the stretch since the last agreement, and the book
-    begins anew.  Requests go out only while no book waits for its snapshot.
+    begins anew.  The budget of requests is the only bound: a book that never
+    comes silences nobody's witness.
 
     Parameters
     ----------
@@ -39,7 +40,7 @@ async def witness(
             url, weight = wire.witness_url(symbol, where.rest_url)
             if not url:
                 return
-            if not recorder.stream(symbol).adapter.is_live or recorder.wanting():
+            if not recorder.stream(symbol).adapter.is_live:
                 continue
             began_ns = time.time_ns()
             wrong = await ask(recorder, rest, symbol, url, weight, margin_s)

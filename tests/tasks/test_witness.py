@@ -26,6 +26,7 @@ def test_a_wrong_size_is_found_told_and_cured(tmp_path):
             where, stop, rest = Endpoints(simulated.ws_url(VENUE), simulated.rest_url(VENUE)), asyncio.Event(), rest_of(VENUE)
             recorder = Recorder(Lake(tmp_path), VENUE, "live", watch=Watch())
             adapter = recorder.stream(RAW).adapter
+            recorder.stream("SIM400USDT")  # its book never comes: no reason to ask for no other
             frames = stream(VENUE, [RAW], where, recorder.wanting, stop, patience=Patience(snapshot_s=0.1), rest=rest)
             running = asyncio.create_task(record(recorder, frames, stop, commit_s=0.1))
 
