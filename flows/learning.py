@@ -1,5 +1,7 @@
 """What this machine's settings mean to training: the stream, the choices, the store, the costs."""
 
+from typing import Any
+
 from flows.settings import Settings
 from models.registry import Registry
 from models.training import Choices
@@ -17,6 +19,11 @@ def choices_of(settings: Settings) -> Choices:
         seed=settings.seed,
         num_threads=1,  # on a few hundred thousand rows threads wait for each other longer than they work
     )
+
+
+def labels_of(settings: Settings) -> dict[str, Any]:
+    """Return the labels that this machine makes, as arguments of `tasks.label.label`."""
+    return {"horizon_s": settings.horizon_s, "fee_bps": settings.taker_fee_bps}
 
 
 def registry_of(settings: Settings) -> Registry:

@@ -7,10 +7,11 @@ from prefect.client.schemas.objects import State
 from prefect.states import Completed, Failed
 from prefect.task_runners import ProcessPoolTaskRunner, ThreadPoolTaskRunner
 
+from flows.learning import labels_of
 from flows.settings import Settings
 from tasks import monitor, notify
 from tasks.featurize import featurize_partition, waves
-from tasks.label import label_partition
+from tasks.label import VERSION, label_partition
 from tasks.validate import validate_partition
 from warehouse.lake import Lake
 
@@ -18,6 +19,13 @@ from warehouse.lake import Lake
 def runner(settings: Settings) -> Any:
     """Return what runs the streams of a refresh side by side."""
     return (ProcessPoolTaskRunner if settings.refresh_by == "processes" else ThreadPoolTaskRunner)(max_workers=settings.refresh_workers)
+
+
+def work(
+    lake: Lake, settings: Settings, venue: str | None = None, symbols: list[str] | None = None, days: int = 2
+) -> list[dict[tuple[str, str], list[str]]]:
+    """Return what a refresh looks at, as `tasks.featurize.waves` does: labels of other code, horizon or fee are outdated too."""
+    return waves(lake, settings.reference, venue, symbols, days, {"label": VERSION, **labels_of(settings)})
 
 
 @flow(task_runner=runner(Settings()))
@@ -32,12 +40,12 @@ def refresh(venue: str | None = None, symbols: list[str] | None = None, days: in
     venue, symbols : optional
         All that the lake holds if not given.
     days : int
-        How many of each stream's newest days, and all that other code made.
+        How many of each stream's newest days, and all that other code, or labels of another horizon or fee, made.
     """
     settings = Settings()
     lake = Lake(settings.lake)
     done: list[dict[str, Any]] = []
-    for streams in waves(lake, settings.reference, venue, symbols, days):
+    for streams in work(lake, settings, venue, symbols, days):
         asked = [refresh_stream.submit(settings, *stream, held) for stream, held in streams.items()]
         for found in asked:
             done += found.result()
@@ -59,7 +67,7 @@ def refresh_stream(settings: Settings, venue: str, symbol: str, days: list[str])
             done.append({"partition": " ".join(partition), "found": checked.message})
             continue
         features = featurize_partition(lake, *partition, reference=settings.reference)
-        labels = label_partition(lake, *partition, horizon_s=settings.horizon_s, fee_bps=settings.taker_fee_bps)
+        labels = label_partition(lake, *partition, **labels_of(settings))
         rows = {"features": features["rows"], "bars": features.get("bar_rows", 0), "labels": labels["rows"]}
         done.append({"partition": " ".join(partition), **rows, "found": "ok"})
     return done

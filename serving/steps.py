@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from flows.learning import choices_of, costs_of, registry_of
+from flows.learning import choices_of, costs_of, labels_of, registry_of
 from flows.settings import Settings
 from models.day import day_picture
 from tasks.features.catalogue import NAMES, VERSION
@@ -52,7 +52,7 @@ def refresh_stream(settings: Settings, venue: str, symbol: str, days: list[str])
     lake, done = Lake(settings.lake), []
     for day in days:
         features = featurize(lake, venue, symbol, day, settings.reference)
-        labels = label(lake, venue, symbol, day, horizon_s=settings.horizon_s, fee_bps=settings.taker_fee_bps)
+        labels = label(lake, venue, symbol, day, **labels_of(settings))
         done.append({"venue": venue, "symbol": symbol, "day": day, "features": features, "labels": labels})
     return done
 

@@ -6,6 +6,7 @@ What the folds remember at the end of a day is kept, and the next day starts fro
 """
 
 import io
+from collections.abc import Mapping
 from datetime import date, timedelta
 from hashlib import sha256
 from typing import Any
@@ -256,8 +257,9 @@ featurize_partition = task(featurize, name="featurize", task_run_name="featurize
 
 
 def waves(
-    lake: Lake, reference: str, venue: str | None = None, symbols: list[str] | None = None, days: int | None = None
-) -> list[dict[tuple[str, str], list[str]]]:
+    lake: Lake, reference: str, venue: str | None = None, symbols: list[str] | None = None, days: int | None = None,
+    labels: Mapping[str, Any] | None = None,
+) -> list[dict[tuple[str, str], list[str]]]:  # fmt: skip
     """Return what to refresh: (venue, symbol) to days, ascending; first the reference assets' streams, then the others.
 
     Parameters
@@ -267,6 +269,8 @@ def waves(
     days : int, optional
         How many of each stream's newest days, and all from the first one on that other code, other fits or another day
         before it made.  All if not given.
+    labels : mapping, optional
+        What their manifest must say: a day whose labels are of other code, or of another horizon, is outdated too.
     """
     held: dict[tuple[str, str], list[str]] = {}
     for found, symbol, day in lake.partitions("l2_snapshots"):
@@ -276,12 +280,17 @@ def waves(
     for stream, all_days in held.items():
         newest = 0 if days is None else max(0, len(all_days) - days)
         # What a day leaves goes into all that follow it: from the first one that is outdated on, each is looked at.
-        first = next((n for n, day in enumerate(all_days[:newest]) if _is_outdated(lake, *stream, day)), newest)
+        first = next((n for n, day in enumerate(all_days[:newest]) if _is_outdated(lake, *stream, day, labels)), newest)
         out[bool(reference_of(stream[1], reference))][stream] = all_days[first:]
     return [wave for wave in out if wave]
 
 
-def _is_outdated(lake: Lake, venue: str, symbol: str, day: str) -> bool:
-    known = lake.manifest("features", venue, symbol, day)
+def _is_outdated(lake: Lake, venue: str, symbol: str, day: str, labels: Mapping[str, Any] | None) -> bool:
     now = {**VERSIONS, "fits": in_force(lake, venue, symbol, day).id, "carried": _carried(lake, venue, symbol, day)}
+    if _differs(lake.manifest("features", venue, symbol, day), now):
+        return True
+    return labels is not None and _differs(lake.manifest("labels", venue, symbol, day), labels)
+
+
+def _differs(known: Mapping[str, Any] | None, now: Mapping[str, Any]) -> bool:
     return known is None or any(known.get(key) != value for key, value in now.items())

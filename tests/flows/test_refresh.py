@@ -1,6 +1,6 @@
 import pytest
 
-from flows.refresh import runner
+from flows.refresh import runner, work
 from flows.settings import Settings
 from serving.steps import draw_day, refresh, refresh_stream
 from tasks import featurize as featurizing
@@ -47,6 +47,16 @@ def test_days_of_other_code_are_made_anew_however_old(lake, monkeypatch):
     assert [list(wave.values()) for wave in waves(lake, "BTC", days=0)] == [[[]], [[], []]]
     monkeypatch.setitem(featurizing.VERSIONS, "bars", "another")
     assert [list(wave.values()) for wave in waves(lake, "BTC", days=0)] == [[[DAY]], [[DAY], [DAY]]]
+
+
+def test_days_of_other_labels_are_made_anew_however_old(lake, monkeypatch):
+    settings = Settings(lake=lake.root)
+    refresh(lake, settings)
+    assert [list(wave.values()) for wave in work(lake, settings, days=0)] == [[[]], [[], []]]
+    for other in ({"horizon_s": 2.0}, {"taker_fee_bps": 1.0}):
+        assert [list(wave.values()) for wave in work(lake, Settings(lake=lake.root, **other), days=0)] == [[[DAY]], [[DAY], [DAY]]]
+    monkeypatch.setattr("flows.refresh.VERSION", "another")
+    assert [list(wave.values()) for wave in work(lake, settings, days=0)] == [[[DAY]], [[DAY], [DAY]]]
 
 
 @pytest.mark.parametrize("by", ["threads", pytest.param("processes", marks=pytest.mark.slow)])
