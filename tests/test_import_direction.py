@@ -50,11 +50,11 @@ MAY_IMPORT = {
     "models/registry.py": {"models", "mlflow"},
     "serving": {"serving", "flows", "tasks", "warehouse", "models", "simulator", "prefect"},
     "simulator": {"simulator", "tasks.venues", "websockets", "numba"},
-    "cli.py": {"serving", "flows", "tasks", "warehouse", "models", "simulator", "prefect", "typer"},
+    "cli": {"cli", "serving", "flows", "tasks", "warehouse", "models", "simulator", "prefect", "typer"},
 }
 FENCED = {name.split(".")[0] for names in MAY_IMPORT.values() for name in names} | {"ccxt", "redis", "fastapi"}
-TOPS = ("flows", "tasks", "warehouse", "models", "serving", "simulator")
-FILES = [ROOT / "cli.py", *(path for top in TOPS for path in sorted((ROOT / top).rglob("*.py")))]
+TOPS = ("cli", "flows", "tasks", "warehouse", "models", "serving", "simulator")
+FILES = [path for top in TOPS for path in sorted((ROOT / top).rglob("*.py"))]
 
 
 def _imported(path):
