@@ -29,6 +29,7 @@ from tasks.venues.bybit_wire import BybitWire
 from tasks.venues.errors import UnknownVenueError, UnreadableFrameError, WrongVenueError
 from tasks.venues.json_frame import size_of
 from tasks.venues.ladder import Instrument, Ladder
+from tasks.venues.on_ladder import OnLadder
 from tasks.venues.touch_witness import TouchWitness
 from warehouse.schema import CROSSED, LEVELS
 
@@ -78,7 +79,7 @@ def raw_symbol(venue: str, symbol: str) -> str:
     return base + quote if expiry == "PERP" else f"{base}{quote}-{expiry}"
 
 
-class Bybit:
+class Bybit(OnLadder):
     """One instrument's stream: the book, what was seen of it, and what is needed next.
 
     Attributes
@@ -121,31 +122,6 @@ class Bybit:
         self._is_full = (False, False)  # a side came with all the levels that there can be
         self._topics = {f"orderbook.{DEPTH}.{self.raw_symbol}": self._book, f"orderbook.1.{self.raw_symbol}": self._touch}
         self._topics[f"publicTrade.{self.raw_symbol}"] = self._trades
-
-    @property
-    def unreadable(self) -> dict[str, object]:
-        """Return the frame that could not be read."""
-        return self._ladder.unreadable
-
-    @property
-    def needs_snapshot(self) -> bool:
-        """Return whether the book must be subscribed anew."""
-        return self._ladder.needs_snapshot
-
-    @property
-    def state(self) -> int:
-        """Return what coverage says now: a code of `warehouse.schema.STATES`."""
-        return self._ladder.state
-
-    @property
-    def counts(self) -> dict[str, int]:
-        """Return how many frames came, and what became of them."""
-        return self._ladder.counts
-
-    @property
-    def is_live(self) -> bool:
-        """Return whether the book is whole and current."""
-        return self._ladder.is_live
 
     def receive(self, frame: bytes, receive_ns: int) -> Iterable[int]:
         """Return the events in one frame, oldest first; an empty frame says that something was lost."""

@@ -25,6 +25,7 @@ import msgspec
 
 from tasks.venues.errors import UnreadableFrameError, WrongVenueError
 from tasks.venues.ladder import Instrument, Ladder
+from tasks.venues.on_ladder import OnLadder
 from tasks.venues.wire import Alone, Line, Rules
 
 _NAME = re.compile(r"([A-Z0-9$.]+)/([A-Z0-9$.]+)(?::([A-Z0-9$.]+)(?:-(\d{6}))?)?")
@@ -132,7 +133,7 @@ def instrument_of(market: Mapping[str, Any]) -> Instrument:
     return Instrument(tick, lot, contract_base=size, price_decimals=decimals[0], size_decimals=decimals[1])
 
 
-class CcxtAny:
+class CcxtAny(OnLadder):
     """One instrument's stream of a venue that ccxt watches.
 
     Attributes
@@ -158,31 +159,6 @@ class CcxtAny:
         self.row, self.trade, self.quote, self.change = ladder.row, ladder.trade, ladder.quote, ladder.change
         self._seen: deque[int] = deque(maxlen=_REMEMBERED)
         self._last = (-1, -1)  # time and nonce of the last book
-
-    @property
-    def unreadable(self) -> dict[str, object]:
-        """Return the frame that could not be read."""
-        return self._ladder.unreadable
-
-    @property
-    def needs_snapshot(self) -> bool:
-        """Return whether no whole book has come yet, or none since the last loss; the next book is whole."""
-        return self._ladder.needs_snapshot
-
-    @property
-    def state(self) -> int:
-        """Return what coverage says now: a code of `warehouse.schema.STATES`."""
-        return self._ladder.state
-
-    @property
-    def counts(self) -> dict[str, int]:
-        """Return how many frames came, and what became of them."""
-        return self._ladder.counts
-
-    @property
-    def is_live(self) -> bool:
-        """Return whether the book is whole and current."""
-        return self._ladder.is_live
 
     def receive(self, frame: bytes, receive_ns: int) -> Iterator[int]:
         """Return the events in one frame, oldest first; an empty frame says that ccxt lost its connection."""

@@ -30,6 +30,7 @@ from tasks.venues.errors import UnreadableFrameError, WrongVenueError
 from tasks.venues.iso_time import iso_ns
 from tasks.venues.json_frame import size_of
 from tasks.venues.ladder import Instrument, Ladder
+from tasks.venues.on_ladder import OnLadder
 from tasks.venues.touch_witness import TouchWitness
 from tasks.venues.trade_ids import TradeIds, tell_trade
 from warehouse.schema import CROSSED, GAP
@@ -65,7 +66,7 @@ def raw_symbol(venue: str, symbol: str) -> str:
     return symbol.upper()
 
 
-class Coinbase:
+class Coinbase(OnLadder):
     """One product's stream: the book, what was seen of it, and what is needed next.
 
     Attributes
@@ -101,31 +102,6 @@ class Coinbase:
         self.doubts: deque[tuple[int, int, str]] = deque(maxlen=1000)
         self._last_frame, self._last_ns, self._crossed_ns, self._seen_ns, self._seen_receive_ns = b"", 0, 0, 0, 0
         self._is_whole, self._is_timeless = False, False  # a whole book may wait for the time at which it was so
-
-    @property
-    def unreadable(self) -> dict[str, object]:
-        """Return the frame that could not be read."""
-        return self._ladder.unreadable
-
-    @property
-    def needs_snapshot(self) -> bool:
-        """Return whether the product must be subscribed anew."""
-        return self._ladder.needs_snapshot
-
-    @property
-    def state(self) -> int:
-        """Return what coverage says now: a code of `warehouse.schema.STATES`."""
-        return self._ladder.state
-
-    @property
-    def counts(self) -> dict[str, int]:
-        """Return how many frames came, and what became of them."""
-        return self._ladder.counts
-
-    @property
-    def is_live(self) -> bool:
-        """Return whether the book is whole and current."""
-        return self._ladder.is_live
 
     def receive(self, frame: bytes, receive_ns: int) -> Iterable[int]:
         """Return the events in one frame, oldest first; an empty frame says that something was lost."""

@@ -28,6 +28,7 @@ from tasks.venues.errors import UnreadableFrameError, WrongVenueError
 from tasks.venues.iso_time import iso_ns
 from tasks.venues.json_frame import size_of
 from tasks.venues.ladder import Instrument, Ladder
+from tasks.venues.on_ladder import OnLadder
 from tasks.venues.touch_witness import TouchWitness
 from tasks.venues.trade_ids import TradeIds, tell_trade
 from warehouse.schema import CROSSED
@@ -69,7 +70,7 @@ def raw_symbol(venue: str, symbol: str) -> str:
     return symbol.upper()
 
 
-class CoinbaseAdvanced:
+class CoinbaseAdvanced(OnLadder):
     """One product's stream: the book, what was seen of it, and what is needed next.
 
     Attributes
@@ -107,31 +108,6 @@ class CoinbaseAdvanced:
         self._ids, self._witness = TradeIds(base.get("trade_id", -1)), TouchWitness(_APART_NS)
         self.doubts: deque[tuple[int, int, str]] = deque(maxlen=1000)
         self._is_whole, self._last_ns, self._last_receive_ns, self._crossed_ns = False, 0, 0, 0
-
-    @property
-    def unreadable(self) -> dict[str, object]:
-        """Return the frame that could not be read."""
-        return self._ladder.unreadable
-
-    @property
-    def needs_snapshot(self) -> bool:
-        """Return whether the product must be subscribed anew."""
-        return self._ladder.needs_snapshot
-
-    @property
-    def state(self) -> int:
-        """Return what coverage says now: a code of `warehouse.schema.STATES`."""
-        return self._ladder.state
-
-    @property
-    def counts(self) -> dict[str, int]:
-        """Return how many frames came, and what became of them."""
-        return self._ladder.counts
-
-    @property
-    def is_live(self) -> bool:
-        """Return whether the book is whole and current."""
-        return self._ladder.is_live
 
     def receive(self, frame: bytes, receive_ns: int) -> Iterable[int]:
         """Return the events in one frame, oldest first; an empty frame says that something was lost."""

@@ -26,6 +26,7 @@ import msgspec
 from tasks.venues.errors import UnreadableFrameError, WrongVenueError
 from tasks.venues.hyperliquid_wire import HyperliquidWire
 from tasks.venues.ladder import Instrument, Ladder
+from tasks.venues.on_ladder import OnLadder
 
 _REMEMBERED = 4096  # trades, to know one that comes twice
 _AHEAD_NS = 60_000_000_000  # a time that leaps ahead of our own clock by more is none
@@ -93,7 +94,7 @@ def raw_symbol(venue: str, symbol: str) -> str:
     return symbol if symbol.startswith("@") else symbol.replace("-", "/")
 
 
-class Hyperliquid:
+class Hyperliquid(OnLadder):
     """One instrument's stream: the book, what was seen of it, and what is needed next.
 
     Attributes
@@ -124,31 +125,6 @@ class Hyperliquid:
         self.row, self.trade, self.quote, self.change = ladder.row, ladder.trade, ladder.quote, ladder.change
         self._seen: dict[int, None] = {}  # ids of recent trades, oldest first
         self._is_history, self._last_ms, self._last_receive_ns, self._last_frame = True, 0, 0, b""
-
-    @property
-    def unreadable(self) -> dict[str, object]:
-        """Return the frame that could not be read."""
-        return self._ladder.unreadable
-
-    @property
-    def needs_snapshot(self) -> bool:
-        """Return whether no whole book came yet; the next message is one."""
-        return self._ladder.needs_snapshot
-
-    @property
-    def state(self) -> int:
-        """Return what coverage says now: a code of `warehouse.schema.STATES`."""
-        return self._ladder.state
-
-    @property
-    def counts(self) -> dict[str, int]:
-        """Return how many frames came, and what became of them."""
-        return self._ladder.counts
-
-    @property
-    def is_live(self) -> bool:
-        """Return whether the book is whole and current."""
-        return self._ladder.is_live
 
     def receive(self, frame: bytes, receive_ns: int) -> Iterable[int]:
         """Return the events in one frame, oldest first; an empty frame says that something was lost."""

@@ -30,6 +30,7 @@ from tasks.venues.kraken_messages import Book, BookEntry, Pair, TradeEntry, Trad
 from tasks.venues.kraken_wire import DEPTH, KrakenWire
 from tasks.venues.ladder import Instrument, Ladder
 from tasks.venues.level_texts import LevelTexts
+from tasks.venues.on_ladder import OnLadder
 from tasks.venues.pace import Pace
 from tasks.venues.trade_ids import TradeIds, tell_trade
 
@@ -79,7 +80,7 @@ def raw_symbol(venue: str, symbol: str) -> str:
     return "/".join(match.groups())
 
 
-class Kraken:
+class Kraken(OnLadder):
     """One pair's stream: the book, whether its checksum was right, and what is needed next.
 
     Parameters
@@ -121,31 +122,6 @@ class Kraken:
         self._ids, self._pace = TradeIds(base.get("trade_id", -1)), Pace()
         self._is_whole = self._has_checksums = False
         self._last = [b"", b""]  # update and snapshot, to know one that comes twice
-
-    @property
-    def unreadable(self) -> dict[str, object]:
-        """Return the frame that could not be read."""
-        return self._ladder.unreadable
-
-    @property
-    def needs_snapshot(self) -> bool:
-        """Return whether the pair must be subscribed anew."""
-        return self._ladder.needs_snapshot
-
-    @property
-    def state(self) -> int:
-        """Return what coverage says now: a code of `warehouse.schema.STATES`."""
-        return self._ladder.state
-
-    @property
-    def counts(self) -> dict[str, int]:
-        """Return how many frames came, and what became of them."""
-        return self._ladder.counts
-
-    @property
-    def is_live(self) -> bool:
-        """Return whether the book is whole and current."""
-        return self._ladder.is_live
 
     def receive(self, frame: bytes, receive_ns: int) -> Iterable[int]:
         """Return the events in one frame, oldest first; an empty frame says that something was lost."""

@@ -34,6 +34,7 @@ from tasks.venues.level_texts import LevelTexts
 from tasks.venues.okx_messages import BookEntry, Books, TradeEntry, Trades, decode_books, decode_told, decode_trades, nanoseconds, whole
 from tasks.venues.okx_names import canonical_symbol, raw_symbol, usual_contract
 from tasks.venues.okx_wire import OkxWire
+from tasks.venues.on_ladder import OnLadder
 from tasks.venues.pace import Pace
 from warehouse.schema import CROSSED
 
@@ -46,7 +47,7 @@ _BOOKS, _TRADES = b'{"arg":{"channel":"books",', b'{"arg":{"channel":"trades",'
 _HARMLESS = (_TRADES, b'{"event":"', b'{"arg":{"channel":"tickers",', b"pong")
 
 
-class Okx:
+class Okx(OnLadder):
     """One instrument's stream: the book, the number it stands at, and what is needed next.
 
     Attributes
@@ -81,31 +82,6 @@ class Okx:
         self._seen: deque[tuple[int, int]] = deque(maxlen=256)  # numbers of updates in the book, to know one that comes twice
         self._awaits_history, self._subscribed_ns = True, 0
         self._crossed_ns, self._began_crossed = 0, False
-
-    @property
-    def unreadable(self) -> dict[str, object]:
-        """Return the frame that could not be read."""
-        return self._ladder.unreadable
-
-    @property
-    def needs_snapshot(self) -> bool:
-        """Return whether the instrument must be subscribed anew."""
-        return self._ladder.needs_snapshot
-
-    @property
-    def state(self) -> int:
-        """Return what coverage says now: a code of `warehouse.schema.STATES`."""
-        return self._ladder.state
-
-    @property
-    def counts(self) -> dict[str, int]:
-        """Return how many frames came, and what became of them."""
-        return self._ladder.counts
-
-    @property
-    def is_live(self) -> bool:
-        """Return whether the book is whole and current."""
-        return self._ladder.is_live
 
     def receive(self, frame: bytes, receive_ns: int) -> Iterable[int]:
         """Return the events in one frame, oldest first; an empty frame says that something was lost."""
