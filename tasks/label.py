@@ -5,14 +5,14 @@ from typing import Any
 import numpy as np
 from prefect import task
 
-from models.labels import direction, doubt_over, triple_barrier, volatility_normalized_return
+from models.labels import UNDECIDED, direction, doubt_over, triple_barrier, volatility_normalized_return
 from models.microprice import Microprice
 from models.moves import microstructure, smoothed_direction, sweep_cost_bps
 from tasks.fitted import in_force
 from warehouse.lake import Lake
 from warehouse.schema import OK, START, row_dtype
 
-VERSION = "3"
+VERSION = "4"
 DAY_NS = 86_400_000_000_000
 PRICES = ("weighted_mid", "mid", "microprice")
 _WARM_NS = 600_000_000_000  # books read from before the day, so that sigma starts warm
@@ -54,7 +54,9 @@ def label(
     """Write the labels of one stream and day; return the manifest of the partition.
 
     The last rows of a day look into the next: they are undecided (NaN, doubtful) until that
-    much has been recorded, and a later run decides them.
+    much has been recorded, and a later run decides them.  Barriers and smoothed moves look
+    further than the return, so each has a doubt of its own; `doubt` tells that nothing doubtful
+    was touched up to the later of `label_end_ns` and `barrier_end_ns`, and that the return is known.
 
     Parameters
     ----------
@@ -104,6 +106,8 @@ def label(
     out["vol_return"], out["return_bps"] = returns.vol_return, returns.return_bps
     out["direction"] = direction(returns.vol_return, threshold)
     out["barrier_label"], out["barrier_ret_bps"], out["barrier_end_ns"] = barriers.label, barriers.ret_bps, barriers.touch_ns
+    out["barrier"], of_barrier = barriers.barrier, doubt_over(returns.start_ns, barriers.touch_ns, intervals)
+    out["barrier_doubt"] = np.where((of_barrier == OK) & (barriers.barrier == UNDECIDED), START, of_barrier)
     out["doubt"] = np.where(unknown, START, doubt)
     micro = price_series(books, "microprice", microprice)
     _put_moves(out, books, ns, micro, intervals, int(horizon_s * 1e9), notional, smooth_rows, smooth_alpha)

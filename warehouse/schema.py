@@ -143,6 +143,8 @@ TABLES = {
                 Column("barrier_label", "i8", "", "triple barrier: -1 short pays, 1 long pays, 0 neither"),
                 Column("barrier_ret_bps", "f8", "bps", "what the barrier trade earned after spread and fees"),
                 Column("barrier_end_ns", "i8", "ns", "when the first barrier was touched"),
+                Column("barrier", "i8", "", "of that trade: 1 profit, -1 stop, 0 time limit; -2 undecided"),
+                Column("barrier_doubt", "i8", "", "as doubt, of the span to barrier_end_ns; START too where it is undecided"),
                 Column(
                     "microstructure", "i8", "", "-1, 0, 1: the microprice over the horizon, past half the spread and the sweep of an order"
                 ),

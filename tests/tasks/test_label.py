@@ -1,8 +1,10 @@
 import asyncio
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 
+from models.labels import LIMIT, PROFIT, STOP, UNDECIDED
 from models.moves import sweep_cost_bps
 from simulator.capture import frames
 from tasks.label import intervals_of, label, price_series
@@ -71,11 +73,41 @@ def test_returns_and_directions_equal_those_of_the_slow_oracle(made):
 def test_barriers_equal_those_of_the_slow_oracle(made):
     books, labels = _rows(made[0])
     found = naive.triple_barrier(books["exchange_ns"], books["bid_px"][:, 0], books["ask_px"][:, 0], 2.0, 3.0, 4 * S, 0.02)
-    side, touched, earned, _ = (np.array(column) for column in zip(*found, strict=True))
+    side, touched, earned, which = (np.array(column) for column in zip(*found, strict=True))
     np.testing.assert_array_equal(labels["barrier_label"], side)
     np.testing.assert_array_equal(labels["barrier_end_ns"], touched)
     np.testing.assert_allclose(labels["barrier_ret_bps"], earned, rtol=1e-9)
+    np.testing.assert_array_equal(labels["barrier"], which)
     assert np.isin([-1, 1], side).all()
+
+
+def test_a_barrier_that_nothing_touched_before_the_recording_ends_is_doubtful_by_itself(made, market, tmp_path):
+    lake = _record(Lake(tmp_path), market)
+    label(lake, VENUE, SYMBOL, DAY, **{**CHOICES, "limit_s": 30.0, "profit_spreads": 4000.0, "stop_spreads": 4000.0})
+    labels = _rows(lake)[1]
+    undecided = np.isnan(labels["barrier_ret_bps"])
+    assert undecided.sum() > labels.size / 2
+    assert (labels["barrier_doubt"][undecided] == START).all()
+    assert (labels["barrier"][undecided] == UNDECIDED).all()
+    assert (labels["doubt"] == OK).sum() > labels.size / 2, "its return is known"
+    decided = _rows(made[0])[1]
+    decided = decided[decided["barrier_doubt"] == OK]
+    assert decided.size > 300
+    assert np.isfinite(decided["barrier_ret_bps"]).all()
+    assert set(decided["barrier"].tolist()) <= {PROFIT, LIMIT, STOP}
+
+
+def test_labels_of_before_there_were_barrier_columns_are_read_on(market, tmp_path):
+    lake = _record(Lake(tmp_path), market[: len(market) // 3])
+    label(lake, VENUE, SYMBOL, DAY, **CHOICES)
+    (path,) = tmp_path.rglob("labels/**/*.parquet")
+    rows = pq.ParquetFile(path).read()
+    pq.write_table(rows.drop_columns(["barrier", "barrier_doubt"]), path)
+    known = lake.sql(
+        "SELECT count(*) AS n, count(barrier) AS k, count(barrier_doubt) AS d, sum(barrier_label) AS s FROM labels"
+    ).to_pylist()
+    assert known == [{"n": rows.num_rows, "k": 0, "d": 0, "s": sum(rows["barrier_label"].to_pylist())}]
+    assert lake.read("labels", VENUE, SYMBOL)["barrier"].null_count == rows.num_rows
 
 
 def test_moves_that_pay_and_smoothed_ones_read_back_as_the_slow_oracle_has_them(made):
@@ -137,6 +169,10 @@ def test_labels_that_touch_a_gap_are_flagged_and_no_others(tmp_path):
     by_oracle = np.array(naive.doubt_over(labels["label_start_ns"], end_ns, intervals.tolist()))
     known = np.isfinite(labels["return_bps"])
     np.testing.assert_array_equal(labels["doubt"][known], by_oracle[known])
+    of_barrier = np.array(naive.doubt_over(labels["label_start_ns"], labels["barrier_end_ns"], intervals.tolist()))
+    np.testing.assert_array_equal(
+        labels["barrier_doubt"], np.where((of_barrier == OK) & (labels["barrier"] == UNDECIDED), START, of_barrier)
+    )
     first_gap_ns = intervals[intervals[:, 2] == GAP][0, 0]
     across = (labels["label_start_ns"] < first_gap_ns) & (labels["label_end_ns"] > first_gap_ns)
     assert across.any()
