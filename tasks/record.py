@@ -207,6 +207,8 @@ class Recorder:
                     self._on_other(stream, event, adapter.trade, stream.features.trade)
             elif event == CHANGE:
                 stream.heard = None  # rows from both sides of a turn are no witness's
+                if self.watch is not None:
+                    self.watch.tell_doubts(raw_symbol)  # before the change: no commit may have the one without the other
                 if self._records:
                     append("coverage_changes", adapter.change)
                 if self._model is not None:
@@ -435,11 +437,11 @@ async def _leave(recorder: Recorder, told: Callable[[Totals], None]) -> None:
 
 async def _commit_often(recorder: Recorder, done: asyncio.Event, told: Callable[[Totals], None], every_s: float) -> None:
     while not await _comes(done, every_s):
+        if recorder.watch is not None:
+            recorder.watch.tick()
         await asyncio.to_thread(recorder.commit)
         recorder.warm_up()
         recorder.look_ahead()
-        if recorder.watch is not None:
-            recorder.watch.tick()
         told(recorder.totals)
 
 

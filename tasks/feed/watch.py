@@ -93,20 +93,20 @@ class Watch:
         """Look at the clocks, and once a minute write a row a stream; call it every second or so."""
         now_ns = self._wall_ns()
         self._look_at_clocks(now_ns)
-        self._look_at_doubts()
+        for raw_symbol in self._streams:
+            self.tell_doubts(raw_symbol)
         minute = now_ns // _MINUTE_NS
         if minute != self._minute:
             if self._minute:
                 self.close_minute()
             self._minute = minute
 
-    def _look_at_doubts(self) -> None:
-        # Some adapters hold their book against a second stream, and say which stretch it contradicts.
-        for raw_symbol, watched in self._streams.items():
-            doubts = getattr(watched.adapter, "doubts", None)
-            while doubts:
-                begin_ns, end_ns, why = doubts.popleft()
-                self.find(raw_symbol, SUSPECT, begin_ns, end_ns, why)
+    def tell_doubts(self, raw_symbol: str) -> None:
+        """Write which stretches an adapter doubts, where it holds its book against a second stream."""
+        doubts = getattr(self._streams[raw_symbol].adapter, "doubts", None)
+        while doubts:
+            begin_ns, end_ns, why = doubts.popleft()
+            self.find(raw_symbol, SUSPECT, begin_ns, end_ns, why)
 
     def _look_at_clocks(self, now_ns: int) -> None:
         set_by = self._steady.step(now_ns, self._monotonic_ns())
@@ -135,7 +135,8 @@ class Watch:
         now_ns = self._wall_ns()
         begin_ns = (self._minute or now_ns // _MINUTE_NS) * _MINUTE_NS
         self.minutes = []
-        for watched in self._streams.values():
+        for raw_symbol, watched in self._streams.items():
+            self.tell_doubts(raw_symbol)
             row = np.zeros(1, row_dtype("stream_minutes"))
             counts = watched.adapter.counts
             row["exchange_ns"], row["receive_ns"], row["seq"] = begin_ns, now_ns, watched.seq["stream_minutes"]

@@ -15,9 +15,10 @@ from tasks.feed.watch import Watch
 from tasks.record import Recorder, record
 from tasks.replay import read_capture, replay
 from tests.captures import generated
+from tests.coinbase_frames import START_NS, snapshot, update
 from warehouse.lake import Lake
 from warehouse.raw import captures
-from warehouse.schema import GAP, STALL
+from warehouse.schema import GAP, STALL, SUSPECT
 
 VENUE, RAW, SYMBOL = "binance_usdm", "BTCUSDT", "BTC-USDT-PERP"
 TABLES = ("l2_snapshots", "trades", "coverage_changes", "unreadable")
@@ -226,6 +227,25 @@ def test_what_the_feed_tells_becomes_findings_of_its_stream(tmp_path):
     found = lake.read("findings", VENUE, SYMBOL).to_pylist()
     assert [(row["kind"], row["detail"]) for row in found] == [(STALL, "subscribed but silent for 60 s")]
     assert found[0]["end_ns"] - found[0]["exchange_ns"] == 60_000_000_000
+
+
+def test_what_an_adapter_doubts_is_acknowledged_with_the_gap_and_before_any_look_at_the_clock(tmp_path):
+    recorder = Recorder(Lake(tmp_path), "coinbase_exchange", "live", watch=Watch())
+    back = [snapshot(), update(["buy", "99.60", "1"], ns=START_NS + 9000), update(["buy", "99.70", "1"], ns=START_NS + 8000)]
+    for n, frame in enumerate(back):
+        recorder.take("BTC-USD", START_NS + n, frame)
+    recorder.commit()
+    (found,) = Lake(tmp_path).read("findings").to_pylist()  # as after a kill: nobody closed the recorder
+    assert (found["kind"], found["end_ns"]) == (SUSPECT, START_NS + 9000)
+    recorder.close()
+
+
+def test_a_doubt_that_is_left_at_the_end_is_told(tmp_path):
+    recorder = Recorder(Lake(tmp_path), "coinbase_exchange", "live", watch=Watch())
+    recorder.stream("BTC-USD").adapter.doubts.append((START_NS, START_NS + 9, "crossed"))
+    recorder.watch.close_minute()
+    recorder.close()
+    assert Lake(tmp_path).read("findings")["detail"].to_pylist() == ["crossed"]
 
 
 def test_many_symbols_are_held_side_by_side(tmp_path):
