@@ -22,7 +22,7 @@ from tasks.features.bars import BAR
 from tasks.features.catalogue import NAMES, VERSION
 from tasks.features.fold import META, Features
 from tasks.features.reference import CLOSE, LOOK_BACK, put_funding, put_reference, reference_of
-from tasks.fitted import fit, in_force
+from tasks.fitted import fit, has_begun, in_force, would_serve
 from warehouse.lake import Lake
 
 DAY_NS = 86_400_000_000_000
@@ -144,8 +144,9 @@ def featurize(lake: Lake, venue: str, symbol: str, day: str, reference: str = "B
     funding = lake.rows("funding_rates", venue, symbol, None, end)
     against = reference_of(symbol, reference)
     beside = (lake.manifest("bars", venue, against, day) if against else None) or {}
-    for each in ([] if _is_live(lake, venue, symbol, day) else [day]) + [_day_after(day)]:
-        fit(lake, venue, symbol, each)  # never of a day that a scorer has begun without them
+    for each in (day, _day_after(day)):
+        if _may_fit(lake, venue, symbol, each):
+            fit(lake, venue, symbol, each)
     fits = in_force(lake, venue, symbol, day)
     inputs = {
         **VERSIONS, "fits": fits.id, "carried": _carried(lake, venue, symbol, day),
@@ -209,6 +210,14 @@ def _is_live(lake: Lake, venue: str, symbol: str, day: str) -> bool:
     if lake.manifest("signals", venue, symbol, day) is not None:
         return False
     return bool(lake.read("signals", venue, symbol, start, end, columns=["seq"]).num_rows)
+
+
+def _may_fit(lake: Lake, venue: str, symbol: str, day: str) -> bool:
+    # Never of a day that a scorer has begun, nor of one that the scorer's first day would look back to: it went on without.
+    if has_begun(lake, venue, symbol, day) and _is_live(lake, venue, symbol, day):
+        return False
+    since = lake.written_since("signals", venue, symbol)
+    return since is None or not would_serve(lake, venue, symbol, day, str(np.datetime64(since, "ns").astype("M8[D]")))
 
 
 def _closes(lake: Lake, venue: str, symbol: str, start: int, end: int) -> np.ndarray:

@@ -10,12 +10,16 @@ from tasks.fitted import DAY_NS, by_day, fit, in_force
 from tasks.label import label
 from tasks.record import Recorder
 from tests.streams import KINDS, good, market
+from warehouse.expectations import Findings, Stretch
 from warehouse.lake import Lake
+from warehouse.quarantine import mark
+from warehouse.rules import RULES
 from warehouse.schema import GAP
 
 VENUE, SYMBOL = "binance_usdm", "BTC-USDT-PERP"
 DAYS = ("2026-01-01", "2026-01-02", "2026-01-03", "2026-01-04")
 FIRST = int(np.datetime64(DAYS[0], "ns").astype(np.int64))
+RULE = next(iter(RULES["l2_snapshots"]))
 OTHER = Fits(Microprice(0.1, np.array([[0.0, 0.0], [0.2, 0.4]])), {1: Garch(1e-10, 0.3, 0.5)})
 
 
@@ -44,6 +48,16 @@ def written(root, tables):
             session.append(table, rows)
         writer.commit()
     return lake
+
+
+def extended(lake, tables, session_id):
+    with lake.writer() as writer:
+        session = writer.session(VENUE, SYMBOL, session_id, KINDS)
+        for table, rows in zip(KINDS, tables, strict=True):
+            rows = rows.copy()
+            rows["seq"] = session.base[table] + np.arange(rows.size)
+            session.append(table, rows)
+        writer.commit()
 
 
 def built(lake):
@@ -129,8 +143,39 @@ def test_a_day_that_a_scorer_has_begun_gets_no_fit(tables, tmp_path):
     with scored.writer() as writer:
         writer.session(VENUE, SYMBOL, "live", ("signals",))
     assert scored.written_since("signals", VENUE, SYMBOL) > FIRST + 2 * DAY_NS, "the scorer began on the third day"
-    assert [featurize(scored, VENUE, SYMBOL, day)["fits"] for day in DAYS[:3]] == ["", "", in_force(scored, VENUE, SYMBOL, DAYS[2]).id]
-    assert in_force(scored, VENUE, SYMBOL, DAYS[2]).last_day == DAYS[0], "made a day ahead, with the second"
+    assert [featurize(scored, VENUE, SYMBOL, day)["fits"] for day in DAYS[:3]] == ["", "", ""]
+    assert in_force(scored, VENUE, SYMBOL, DAYS[3]).last_day == DAYS[1], "the next one does, a day ahead"
+
+
+def test_a_day_that_a_scorer_has_begun_looks_back_to_no_fit_made_since(tables, tmp_path):
+    scored = written(tmp_path, tables)
+    with scored.writer() as writer:
+        writer.session(VENUE, SYMBOL, "live", ("signals",))
+    assert in_force(scored, VENUE, SYMBOL, DAYS[3]).id == "", "what the scorer took"
+    assert [m["fits"] for m in built(scored)] == [""] * 4
+    assert in_force(scored, VENUE, SYMBOL, "2026-01-05").last_day == DAYS[2]
+
+
+def test_a_fit_is_made_anew_until_its_day_begins(tables, tmp_path):
+    noon = FIRST + DAY_NS // 2
+    ends = noon + 200_000_000_000
+    until = written(tmp_path, [rows[rows["exchange_ns"] < ends] for rows in tables])
+    key = f"fits-1/{VENUE}/{SYMBOL}/{DAYS[2]}"
+    found = []
+
+    def fitted():
+        fit(until, VENUE, SYMBOL, DAYS[2])
+        found.append(until.load_state(key))
+        return len(set(found))
+
+    assert [fitted(), fitted()] == [1, 1]
+    extended(until, [rows[(rows["exchange_ns"] >= ends) & (rows["exchange_ns"] < FIRST + DAY_NS)] for rows in tables], "two")
+    assert [fitted(), fitted()] == [2, 2], "more books"
+    mark(until, VENUE, SYMBOL, DAYS[0], Findings({}, {}, {}, (Stretch("l2_snapshots", RULE, FIRST, noon + 60_000_000_000, 9),)))
+    assert [fitted(), fitted()] == [3, 3], "some of them in quarantine"
+    extended(until, [rows[rows["exchange_ns"] >= FIRST + 2 * DAY_NS] for rows in tables], "three")
+    mark(until, VENUE, SYMBOL, DAYS[0], Findings({}, {}, {}))
+    assert fitted() == 3, "the day has begun"
 
 
 def test_too_little_leaves_things_as_they_were(tmp_path, tables):
