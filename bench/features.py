@@ -37,7 +37,7 @@ _BARS = 20_000
 
 def _live(events: Events, detectors: Detectors | None) -> tuple[Features, list[int], list[int]]:
     """Return the fold and nanoseconds of each book and trade, a clock's own 0.1 us included."""
-    fold, books, trades, clock = Features(), [], [], time.perf_counter_ns
+    fold, books, trades, clock = Features(keeps_bars=False), [], [], time.perf_counter_ns
     for event, k in events.order:
         if event == BOOK:
             row = events.books[k : k + 1]
@@ -68,7 +68,7 @@ def _batch_s(events: Events, with_detectors: bool) -> tuple[float, np.ndarray]:
 
 def memory(fold: Features) -> int:
     """Return the bytes that the features of one stream hold."""
-    kept = (fold.state, fold._bars, fold._closed, fold._book_ring, fold._trade_ring, fold.meta, fold.out)
+    kept = (fold.state, fold._bars, fold._closed, fold._book_ring, fold._trade_ring, fold.meta, fold.out, *fold._taken)
     return sum(array.nbytes for array in kept)
 
 

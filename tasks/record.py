@@ -134,7 +134,8 @@ class Recorder:
         raw = RawWriter(self.lake.root, self.venue, symbol, partial(saved, adapter), self.session_id) if self._keep_raw else None
         pending: list[Event] | None = [] if self._warm is not None else None
         detectors = Detectors(first_seq=int(session.base.get("signals", 0)))
-        made = _Stream(adapter, Features(), detectors, raw, session.append, int(session.base.get("predictions", 0)), pending)
+        features = Features(keeps_bars=False)
+        made = _Stream(adapter, features, detectors, raw, session.append, int(session.base.get("predictions", 0)), pending)
         if self._model is not None and not self._records:
             made.unnamed = Unnamed(self.lake, self.venue, symbol, session.append)
         if self.watch is not None:

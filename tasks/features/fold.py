@@ -176,6 +176,8 @@ class Features:
     ----------
     fits : Fits, optional
         Fitted on an earlier stretch: `microprice` and its drift, and `garch_vol` of the bars, are then theirs.
+    keeps_bars : bool
+        False where nobody will ask for `bars`, as in a live stream: closed ones are dropped, or they would pile up.
 
     Attributes
     ----------
@@ -197,7 +199,8 @@ class Features:
     np.float64(0.5)
     """
 
-    def __init__(self, fits: Fits | None = None) -> None:
+    def __init__(self, fits: Fits | None = None, keeps_bars: bool = True) -> None:
+        self._keeps_bars = keeps_bars
         self.state, self._bars = new_state(), new_bars()
         self.use(fits or Fits())
         self._closed, self._taken = np.zeros(_BARS_WAITING, BAR), [np.zeros(0, BAR)]
@@ -226,7 +229,8 @@ class Features:
 
     def _take(self) -> None:
         if n := int(self._bars["closed"][0]):
-            self._taken.append(self._closed[:n].copy())
+            if self._keeps_bars:
+                self._taken.append(self._closed[:n].copy())
             self._bars["closed"] = 0
 
     def bars(self) -> np.ndarray:

@@ -10,12 +10,14 @@ import pyarrow as pa
 import pytest
 
 from tasks import record as recording
+from tasks.features.fold import Features
 from tasks.feed.terms import Note
 from tasks.feed.watch import Watch
 from tasks.record import Recorder, record
 from tasks.replay import read_capture, replay
 from tests.captures import generated
 from tests.coinbase_frames import START_NS, snapshot, update
+from tests.streams import live, market
 from warehouse.lake import Lake
 from warehouse.raw import captures
 from warehouse.schema import GAP, STALL, SUSPECT
@@ -246,6 +248,15 @@ def test_a_doubt_that_is_left_at_the_end_is_told(tmp_path):
     recorder.watch.close_minute()
     recorder.close()
     assert Lake(tmp_path).read("findings")["detail"].to_pylist() == ["crossed"]
+
+
+def test_bars_that_nobody_asks_a_live_stream_for_do_not_pile_up(tmp_path):
+    tables, recorder, held = market(5, n=1500, mean_ns=500_000_000), Recorder(Lake(tmp_path), VENUE, "live"), Features()
+    features = recorder.stream(RAW).features
+    assert all(a.tobytes() == b.tobytes() for a, b in zip(live(tables, features), live(tables, held), strict=True))
+    assert held.bars().size > 512
+    assert features.bars().size == 0
+    recorder.close()
 
 
 def test_many_symbols_are_held_side_by_side(tmp_path):
