@@ -12,10 +12,11 @@ from tasks.fitted import in_force
 from warehouse.lake import Lake
 from warehouse.schema import OK, START, row_dtype
 
-VERSION = "4"
+VERSION = "5"
 DAY_NS = 86_400_000_000_000
 PRICES = ("weighted_mid", "mid", "microprice")
-_WARM_NS = 600_000_000_000  # books read from before the day, so that sigma starts warm
+_MEMORY_NS = 3_000_000_000_000  # of sigma, 50 half-lives: what was before weighs 2 ** -50, less than its last digit
+_SLACK_NS = 1_000_000_000  # how far stamps of books that follow each other may run back
 
 
 def price_series(books: np.ndarray, price: str, microprice: Microprice | None = None) -> np.ndarray:
@@ -54,7 +55,8 @@ def label(
     """Write the labels of one stream and day; return the manifest of the partition.
 
     The last rows of a day look into the next: they are undecided (NaN, doubtful) until that
-    much has been recorded, and a later run decides them.  Barriers and smoothed moves look
+    much has been recorded, however late it comes, and a later run decides them.  Sigma starts
+    50 minutes before the day, so that where days are cut changes no label.  Barriers and smoothed moves look
     further than the return, so each has a doubt of its own; `doubt` tells that nothing doubtful
     was touched up to the later of `label_end_ns` and `barrier_end_ns`, and that the return is known.
 
@@ -77,11 +79,11 @@ def label(
     """
     start = int(np.datetime64(day, "ns").astype(np.int64))
     ahead = int(max(horizon_s, limit_s) * 1e9)
-    books = lake.rows("l2_snapshots", venue, symbol, start - _WARM_NS, start + DAY_NS + ahead + 1)
+    books = _books(lake, venue, symbol, start, ahead, smooth_rows)
+    if not books.size:
+        return {"rows": 0, "label": VERSION, "skipped": False}
     intervals = intervals_of(lake, venue, symbol)
     inside = (books["exchange_ns"] >= start) & (books["exchange_ns"] < start + DAY_NS)
-    if not inside.any():
-        return {"rows": 0, "label": VERSION, "skipped": False}
     microprice = microprice or in_force(lake, venue, symbol, day).microprice
     inputs = {
         "label": VERSION, "horizon_s": horizon_s, "price": price, "threshold": threshold, "profit_spreads": profit_spreads,
@@ -93,7 +95,6 @@ def label(
     known = lake.manifest("labels", venue, symbol, day)
     if known and all(known.get(key) == value for key, value in inputs.items()):
         return {**known, "skipped": True}
-    books = books[np.argsort(books["event_seq"], kind="stable")]
     ns = np.maximum.accumulate(books["exchange_ns"])
     returns = volatility_normalized_return(ns, price_series(books, price, microprice), int(horizon_s * 1e9), intervals=intervals)
     bid, ask = np.ascontiguousarray(books["bid_px"][:, 0]), np.ascontiguousarray(books["ask_px"][:, 0])
@@ -111,10 +112,47 @@ def label(
     out["doubt"] = np.where(unknown, START, doubt)
     micro = price_series(books, "microprice", microprice)
     _put_moves(out, books, ns, micro, intervals, int(horizon_s * 1e9), notional, smooth_rows, smooth_alpha)
-    out = out[(books["exchange_ns"] >= start) & (books["exchange_ns"] < start + DAY_NS)]
+    out = out[inside]
     manifest = {**inputs, "doubtful": int((out["doubt"] != OK).sum()), "skipped": False}
     lake.replace("labels", venue, symbol, day, {name: out[name] for name in out.dtype.names or ()}, manifest)
     return manifest
+
+
+def _books(lake: Lake, venue: str, symbol: str, start: int, ahead: int, n_rows: int) -> np.ndarray:
+    # The day's books in folding order, those that its sigma remembers before them, and behind them `n_rows` more or as many
+    # as it takes to pass the last one's time limit; none where the day has none.
+    books = lake.rows("l2_snapshots", venue, symbol, *_span(lake, venue, symbol, start, ahead + _SLACK_NS, n_rows))
+    books = books[np.argsort(books["event_seq"], kind="stable")]
+    inside = np.flatnonzero((books["exchange_ns"] >= start) & (books["exchange_ns"] < start + DAY_NS))
+    if not inside.size:
+        return books[:0]
+    ns, last = np.maximum.accumulate(books["exchange_ns"]), int(inside[-1])
+    return books[: max(last + n_rows, int(np.searchsorted(ns, ns[last] + ahead, side="right"))) + 1]
+
+
+def _span(lake: Lake, venue: str, symbol: str, start: int, ahead: int, n_rows: int) -> tuple[int, int]:
+    # Slow streams have their neighbours far away: look further and further, at stamps alone, until they are found.
+    with lake.connect(venue, symbol) as connection:
+        query = "SELECT first_ns, last_book_ns FROM stream_bounds WHERE venue = $venue AND symbol = $symbol"
+        first, final = connection.execute(query, {"venue": venue, "symbol": symbol}).fetchone() or (None, None)
+    if final is None:
+        return start, start
+
+    def stamps(since: int, until: int) -> np.ndarray:
+        found: np.ndarray = lake.read("l2_snapshots", venue, symbol, since, until, columns=["exchange_ns"])["exchange_ns"].to_numpy()
+        return np.sort(found)
+
+    back, reach, end = _MEMORY_NS + 60 * _SLACK_NS, 2 * ahead, start + DAY_NS
+    while not (before := stamps(start - back, start - _MEMORY_NS + 1)).size and start - back > first:
+        back *= 4
+    while True:
+        after = stamps(end, end + reach)
+        n = max(n_rows - 1, int(np.searchsorted(after, end + ahead, side="right")))
+        if n < after.size or end + reach > final:
+            break
+        reach *= 4
+    since = int(before[-1]) if before.size else start - back
+    return since, (int(after[n]) + _SLACK_NS if n < after.size else end + reach) + 1
 
 
 def _put_moves(

@@ -10,7 +10,8 @@ from simulator.capture import frames
 from tasks.label import intervals_of, label, price_series
 from tasks.record import Recorder, record
 from tests import naive_models as naive
-from tests.streams import books_at
+from tests.streams import KINDS, books_at
+from tests.streams import market as market_of
 from warehouse.lake import Lake
 from warehouse.schema import GAP, OK, START
 
@@ -191,6 +192,31 @@ def test_an_unchanged_partition_is_skipped_and_other_choices_are_not(made, marke
     assert not wider["skipped"]
     directions = _rows(lake)[1]["direction"]
     assert 0 < np.count_nonzero(directions) < np.count_nonzero(_rows(made[0])[1]["direction"])
+
+
+def test_where_days_are_cut_changes_no_label(tmp_path):
+    midnight = int(np.datetime64("2026-01-02", "ns").astype(np.int64))
+    found = []
+    for shift_ns in (0, 40_000 * S):
+        tables = market_of(3, n=2400, mean_ns=4 * S, start_ns=midnight - 5000 * S + shift_ns)
+        lake = Lake(tmp_path / str(shift_ns))
+        with lake.writer() as writer:
+            session = writer.session(VENUE, SYMBOL, "one", KINDS)
+            for table, rows in zip(KINDS, tables, strict=True):
+                rows["seq"] = np.arange(rows.size)
+                session.append(table, rows)
+            writer.commit()
+        for day in (DAY, "2026-01-02"):
+            label(lake, VENUE, SYMBOL, day)
+        rows = lake.rows("labels", VENUE, SYMBOL)
+        for name in [name for name in rows.dtype.names if name.endswith("_ns")]:
+            rows[name] -= shift_ns
+        found.append(rows)
+    split, whole = found
+    assert 800 < (split["exchange_ns"] < midnight).sum() < split.size - 200
+    for name in split.dtype.names:
+        np.testing.assert_allclose(split[name], whole[name], rtol=1e-12 if name == "vol_return" else 0, err_msg=name)
+    assert (split["smoothed_doubt"][split["exchange_ns"] < midnight] == OK).all()
 
 
 def test_a_day_without_books_writes_nothing(made):
