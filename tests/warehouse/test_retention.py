@@ -10,6 +10,7 @@ from warehouse.errors import UnknownTableError
 from warehouse.lake import Lake
 from warehouse.raw import RawWriter
 from warehouse.retention import expire, shrink, sweep, used
+from warehouse.schema import SUSPECT
 
 HOUR_NS = 3_600_000_000_000
 OTHER = ("binance_spot", "BTC-USDT")
@@ -93,13 +94,39 @@ def test_too_large_a_lake_loses_captures_first_then_the_oldest_days(lake):
     assert shrink(lake._layout, whole, now) == {}
     assert shrink(lake._layout, whole - 1, now) == {"raw": 1}
     assert shrink(lake._layout, used(lake._layout) - 5_000, now) == {"raw": 1}
-    assert shrink(lake._layout, used(lake._layout) - 1, now) == {"l2_snapshots": 1}
-    assert (_days(lake), _days(lake, "l2_snapshots")) == (["01", "02", "03", "04", "05", "06"], ["02", "03", "04", "05", "06"])
+    assert shrink(lake._layout, used(lake._layout) - 1, now) == {"l2_snapshots": 1, "trades": 1}, "a day leaves whole"
+    assert _days(lake) == _days(lake, "l2_snapshots") == ["02", "03", "04", "05", "06"]
     size = used(lake._layout)
     lake.pin({"l2_snapshots": lake.version("l2_snapshots")}, "model-1")
-    assert shrink(lake._layout, 0, now) == {"trades": 5}, "what is pinned would free nothing"
+    assert shrink(lake._layout, 0, now) == {"trades": 4}, "what is pinned would free nothing"
     assert used(lake._layout) < size
     assert (_days(lake), _days(lake, "l2_snapshots")) == (["06"], ["02", "03", "04", "05", "06"])
+
+
+def _write_doubts(lake, days=(0, 2, 4)):
+    """Write a change of coverage and a finding of half an hour on some days; the finding of the third day ends on the fifth."""
+    for n, day in enumerate(days):
+        change = rows_of("coverage_changes", n, 1, NOON_NS + day * DAY_NS)
+        write(lake, "coverage_changes", change, f"coverage {n}")
+        at = NOON_NS + day * DAY_NS
+        told = {"receive_ns": at, "kind": SUSPECT, "expected": 0.0, "received": 0.0, "detail": "wrong"}
+        end_ns = at + (2 * DAY_NS if day == 2 else 1_800_000_000_000)
+        write(lake, "findings", [told | {"exchange_ns": at, "seq": n, "end_ns": end_ns}], f"finding {n}")
+
+
+def test_what_makes_rows_doubtful_stays_as_long_as_they_do(lake):
+    _write_days(lake)
+    _write_days(lake, "l2_snapshots")
+    _write_doubts(lake)
+    days = lambda: [_days(lake, table) for table in ("l2_snapshots", "coverage_changes", "findings")]  # noqa: E731
+    assert expire(lake._layout, {"coverage_changes": 1, "findings": 1}, _now(6)) == {}, "books of all days are there"
+    shrink(lake._layout, used(lake._layout) - 1, _now(6))
+    assert days() == [["02", "03", "04", "05", "06"], ["01", "03", "05"], ["03", "05"]], "the state before the first day stays"
+    everything = dict.fromkeys(("trades", "l2_snapshots", "coverage_changes", "findings"), 2)
+    expire(lake._layout, everything, _now(6))
+    assert days() == [["05", "06"], ["03", "05"], ["03", "05"]], "a stretch that ends on a day that stays"
+    expire(lake._layout, dict.fromkeys(everything, 1), _now(6))
+    assert days() == [["06"], ["05"], ["05"]]
 
 
 def test_what_left_its_table_does_not_count_and_frees_its_bytes_with_vacuum(lake):
