@@ -25,6 +25,7 @@ SET_BACK_NS = 5_000_000_000  # a clock set back by more is followed, by less it 
 INSTRUMENTS_WEIGHT = 40.0  # the most that a venue asks for it
 _BATCH = 64  # frames handed over before the sockets are read again
 _LOOK_S = 0.02
+_REFUSALS = 5  # in a row, ever farther apart, half a minute in all: a venue that has a bad moment refuses as well
 _SETTLED_S = 60.0  # a book that was whole for so long counts as sound
 
 
@@ -183,7 +184,7 @@ class _Books:
         key = getattr(wire, "book_key", None)
         self._key = {symbol: key(symbol) if key else symbol for symbol in raw_symbols}
         self._may_ask_s, self._failures = dict.fromkeys(raw_symbols, 0.0), dict.fromkeys(raw_symbols, 0)
-        self._refused: set[str] = set()
+        self._refusals: dict[str, int] = {}  # in a row, by symbol
         self._asking: dict[str, asyncio.Task[None]] = {}
         self._wanted: set[str] = set(raw_symbols)
         self._whole: dict[str, tuple[object, float]] = {}  # over which connection a book was last whole, and since when
@@ -258,17 +259,23 @@ class _Books:
             self._later(symbol, error.pause_s)
             logger.warning("snapshot of %s: %s", symbol, error)
             if error.status in (400, 404):
-                self._give_up(symbol, error)
+                self._refuse(symbol, error)
+            else:
+                self._refusals.pop(symbol, None)
         else:
             self._failures[symbol] = 0
+            self._refusals.pop(symbol, None)
             self._may_ask_s[symbol] = time.monotonic() + self._patience.snapshot_s
             await self._inbox.put((symbol, time.time_ns(), body))
 
-    def _give_up(self, symbol: str, error: RequestFailedError) -> None:
+    def _refuse(self, symbol: str, error: RequestFailedError) -> None:
         # One symbol that is no more must not end the others; where there is no other, the request is wrong.
+        times = self._refusals[symbol] = self._refusals.get(symbol, 0) + 1
+        if 1 < times < _REFUSALS:
+            return
         now_ns = time.time_ns()
-        self._told(Note(REFUSED, (symbol,), now_ns, now_ns, f"no book: {error}"[:500]))
-        self._may_ask_s[symbol] = time.monotonic() + 600.0
-        self._refused.add(symbol)
-        if len(self._refused) == len(self._may_ask_s):
-            raise SnapshotRefusedError(error.url, error.status) from error
+        self._told(Note(REFUSED, (symbol,), now_ns, now_ns, f"no book, refused {times} times in a row: {error}"[:500]))
+        if times >= _REFUSALS:
+            self._may_ask_s[symbol] = time.monotonic() + 600.0
+            if sum(refused >= _REFUSALS for refused in self._refusals.values()) == len(self._may_ask_s):
+                raise SnapshotRefusedError(error.url, error.status) from error

@@ -8,10 +8,12 @@ import pytest
 
 from simulator import frames
 from simulator.server import serve
-from tasks.stream import Endpoints, Patience, SnapshotRefusedError, endpoints, stream
+from tasks.feed.rest import Budget
+from tasks.stream import Endpoints, Patience, Rest, SnapshotRefusedError, endpoints, stream
 from tasks.venues import directory
 from tasks.venues.binance import Binance
 from tasks.venues.binance_wire import BinanceWire
+from warehouse.schema import REFUSED
 
 QUICK = Patience(first_retry_s=0.02, last_retry_s=0.1, silence_s=0.6, stall_s=0.5, snapshot_s=0.1, timeout_s=2.0, overlap_s=0.2)
 SYMBOL = {"binance_spot": "BTCUSDT", "binance_usdm": "BTCUSDT", "binance_coinm": "BTCUSD_PERP"}
@@ -126,6 +128,27 @@ def test_snapshot_that_can_never_come_is_an_error():
         wrong = Endpoints(endpoints.ws_url, endpoints.rest_url + "/nowhere")
         with pytest.raises(SnapshotRefusedError, match="404"):
             await follow(wrong, "binance_usdm", lambda *_: False)
+
+    run(body)
+
+
+class Astray(Rest):
+    """Asks for what is not there, so often, before it asks for what it should."""
+
+    astray = 2
+
+    async def get(self, url):
+        self.astray -= 1
+        return await super().get(url.replace("/depth", "/nowhere") if self.astray >= 0 else url)
+
+
+def test_a_book_that_is_refused_for_a_moment_is_asked_for_again_and_told():
+    async def body(server, endpoints):
+        notes, rest = [], Astray(Budget(0.0, 60.0), 2.0)
+        reader, _ = await follow(endpoints, "binance_usdm", lambda reader, _: reader.is_live, rest=rest, told=notes.append)
+        assert reader.is_live
+        assert [(note.kind, note.raw_symbols) for note in notes] == [(REFUSED, ("BTCUSDT",))]
+        assert "404" in notes[0].detail
 
     run(body)
 
