@@ -54,7 +54,7 @@ class Served:
 
     @property
     def server(self) -> PrefectServer:
-        return PrefectServer(self.settings.prefect_url)
+        return PrefectServer(self.settings.prefect_url, timeout_s=60.0)  # SQLite on a machine that tests keep busy
 
     def wait_for(self, text, within_s=120.0):
         deadline = time.monotonic() + within_s

@@ -26,7 +26,7 @@ def venue(served, tmp_path_factory):
     """A simulated venue, and settings that record it under the served Prefect."""
     lake = tmp_path_factory.mktemp("recorded")
     settings = Settings(
-        lake=lake, streams=f"{VENUE}:{SYMBOL}", prefect_port=served.settings.prefect_port, simulator_port=free_port(), seal_s=1, refresh_s=1
+        lake=lake, streams=f"{VENUE}:{SYMBOL}", prefect_port=served.settings.prefect_port, simulator_port=free_port(), seal_s=1
     )
     (lake / "prefect").mkdir()
     simulate = [sys.executable, "-m", "serving.simulate"]
