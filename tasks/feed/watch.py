@@ -79,7 +79,7 @@ class Watch:
 
     def note(self, note: Note) -> None:
         """Write what the feed told of; a full queue is counted and told once a minute."""
-        ahead_ns = self._ahead_ns()
+        ahead_ns = self.ahead_ns()
         for symbol in note.raw_symbols:
             watched = self._streams.get(symbol)
             if watched is None:
@@ -121,12 +121,12 @@ class Watch:
 
     def _tell_jump(self, now_ns: int, jump_ns: int, what: str) -> None:
         logger.warning("%s: by %+.0f ms", what, jump_ns / 1e6)
-        ahead_ns = self._ahead_ns()
+        ahead_ns = self.ahead_ns()
         for symbol in self._streams:
             self.find(symbol, CLOCK_JUMP, now_ns + ahead_ns, now_ns + ahead_ns, f"{what}: {jump_ns / 1e6:+.0f} ms", 0.0, jump_ns / 1e6)
 
-    def _ahead_ns(self) -> int:
-        # From our clock to the venue's.
+    def ahead_ns(self) -> int:
+        """Return how far the venue's clock is ahead of ours, at least; 0 before anything is known."""
         offset_ns = self._clock.offset_ns
         return 0 if math.isnan(offset_ns) else int(offset_ns)
 

@@ -3,10 +3,13 @@
 import asyncio
 
 from simulator.server import serve
+from tasks.feed.rest import Budget
 from tasks.feed.watch import Watch
+from tasks.feed.witness import Difference
 from tasks.record import Recorder, record
-from tasks.stream import Endpoints, Patience, rest_of, stream
-from tasks.witness import witness
+from tasks.stream import Endpoints, Patience, Rest, rest_of, stream
+from tasks.witness import tell, witness
+from tests.captures import generated
 from warehouse.lake import Lake
 from warehouse.schema import GAP, WITNESS
 
@@ -63,3 +66,45 @@ def test_a_wrong_size_is_found_told_and_cured(tmp_path):
     assert found[0]["exchange_ns"] <= wrong.min(), "the stretch that is told holds every wrong row"
     assert found[0]["end_ns"] >= wrong.max()
     assert GAP in lake.read("coverage_changes", VENUE, SYMBOL)["state"].to_pylist()
+
+
+def recording(root, symbols, venue="binance_usdm"):
+    """Return a recorder whose books of all symbols are live."""
+    recorder = Recorder(Lake(root), venue, "live", watch=Watch())
+    for stamp, frame in generated(venue, 60):
+        for symbol in symbols:
+            recorder.take(symbol, stamp, frame.replace(b"btcusdt", symbol.lower().encode()).replace(b"BTCUSDT", symbol.encode()))
+    assert all(recorder.stream(symbol).adapter.is_live for symbol in symbols)
+    return recorder
+
+
+def test_a_slow_answer_about_one_book_holds_up_no_other(tmp_path):
+    symbols, asked = ["SIM1USDT", "SIM2USDT", "SIM3USDT"], []
+
+    class Slow(Rest):
+        async def get(self, url):
+            asked.append(url)
+            await asyncio.Event().wait()
+
+    async def inside():
+        where, rest = Endpoints("ws://127.0.0.1:9", "http://127.0.0.1:9"), Slow(Budget(0.0, 60.0), 1.0)
+        asking = asyncio.create_task(witness(recording(tmp_path, symbols), where, rest, 0.1, symbols, margin_s=0.01))
+        async with asyncio.timeout(10):
+            while len(asked) < 3:
+                await asyncio.sleep(0.01)
+        asking.cancel()
+
+    asyncio.run(inside())
+    assert all(any(symbol in url for url in asked) for symbol in symbols)
+
+
+def test_a_stretch_is_told_on_the_venues_clock(tmp_path):
+    recorder = recording(tmp_path, ["SIM1USDT"])
+    for window in range(9):  # every message seems 100 s late: our clock is ahead
+        recorder.watch._clock.add(window * 2_000_000_000, 100_000_000_000, 10)
+    tell(recorder, "SIM1USDT", 1_000_000_000_000, [Difference("bid", 100.0, 2.0, 1.0)])
+    recorder.commit()
+    (found,) = recorder.lake.read("findings").to_pylist()
+    assert found["exchange_ns"] == 900_000_000_000
+    assert 99e9 < found["receive_ns"] - found["end_ns"] < 101e9
+    recorder.close()
