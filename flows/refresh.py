@@ -7,11 +7,13 @@ from prefect.client.schemas.objects import State
 from prefect.states import Completed, Failed
 from prefect.task_runners import ProcessPoolTaskRunner, ThreadPoolTaskRunner
 
+from flows.alone import alone
 from flows.learning import labels_of
 from flows.settings import Settings
 from tasks import monitor, notify
 from tasks.featurize import featurize_partition, waves
 from tasks.label import VERSION, label_partition
+from tasks.normalise import ALL, signal_between_venues
 from tasks.validate import validate_partition
 from warehouse.lake import Lake
 
@@ -49,11 +51,23 @@ def refresh(venue: str | None = None, symbols: list[str] | None = None, days: in
         asked = [refresh_stream.submit(settings, *stream, held) for stream, held in streams.items()]
         for found in asked:
             done += found.result()
+    if venue in (None, ALL):
+        between_venues(lake)
     wrong = sum(row["found"] != "ok" for row in done)
     monitor.table("refresh", done, "rows by partition")
     monitor.flush()
     summary = f"{len(done)} partitions, {wrong} of them invalid"
     return Failed(message=summary) if wrong else Completed(message=summary)
+
+
+def between_venues(lake: Lake) -> dict[str, int]:
+    """Bring the signals between venues up to date; return those added by base asset, without those that a running `normalise` writes."""
+    added = {}
+    for base in sorted({symbol for found, symbol, _ in lake.partitions("consolidated") if found == ALL}):
+        with alone(lake.root, f"normalise-{base}") as first:
+            if first:
+                added[base] = signal_between_venues(lake, base)
+    return added
 
 
 @task(name="refresh", task_run_name="refresh {venue} {symbol}")

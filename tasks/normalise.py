@@ -1,14 +1,17 @@
 """All venues of one base asset side by side: frames in, a row of `consolidated` each quarter of a second out.
 
 The rows follow the venues by less than half a second: a row is made as soon as any venue's time
-passes its step, out of what has come from all of them.
+passes its step, out of what has come from all of them.  Signals between venues are made of the rows
+as they are stored: `catch_up` makes those that are not there yet, `Normaliser` goes on from it.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from uuid import uuid4
 
 import numpy as np
+from prefect import task
 
+from tasks.detectors.divergence import Divergence
 from tasks.features.cross_catalogue import CROSS_NAMES, OWN
 from tasks.features.cross_venue import CrossVenue
 from tasks.venues import directory
@@ -16,8 +19,10 @@ from tasks.venues.events import BOOK, CHANGE, TRADE
 from tasks.venues.ladder import Instrument
 from warehouse.lake import Lake
 from warehouse.schema import OK, row_dtype
+from warehouse.session import Session
 
 ALL = "all"  # the venue that rows of all venues are stored under
+_BACK_NS = 600_000_000_000  # how far the common clock may run backwards from one run to the next
 _FIELDS = {
     "avg_price": "avg_price",
     "price_divergence": "price_divergence",
@@ -55,6 +60,31 @@ def base_and_quote(symbol: str) -> tuple[str, str]:
     """
     base, _, rest = symbol.partition("-")
     return base, rest.partition("-")[0]
+
+
+def catch_up(lake: Lake, session: Session) -> Divergence:
+    """Append the signals that stored rows of `consolidated` give and that are not stored yet; return the detector as it is behind them.
+
+    A signal names the row it was made of, so the rows behind the last one are what is left to look
+    at, however the run before ended: signals are the same live, in batch, and after a kill.
+    """
+    said = lake.rows("signals", ALL, session.symbol)
+    detector = Divergence(first_seq=int(session.base["signals"]))
+    detector.resume(said)
+    since = int(said["exchange_ns"][-1]) - _BACK_NS if said.size else None
+    rows = lake.rows("consolidated", ALL, session.symbol, since)
+    if said.size:
+        rows = rows[rows["seq"] > said["event_seq"][-1]]
+    session.append("signals", detector.batch(rows))
+    return detector
+
+
+@task(name="signals", task_run_name="signals between venues of {base}")
+def signal_between_venues(lake: Lake, base: str) -> int:
+    """Bring the signals between venues of one base asset up to date with its stored rows; return how many were added."""
+    with lake.writer() as writer:
+        catch_up(lake, writer.session(ALL, base, f"signals-{uuid4()}", ("signals",)))
+        return writer.commit()
 
 
 class Normaliser:
@@ -98,8 +128,10 @@ class Normaliser:
         self._known = [directory.VENUES.index(venue) if venue in directory.VENUES else -1 for venue in symbols]
         self._dtype = row_type()
         self.writer = lake.writer()
-        self._session = self.writer.session(ALL, base, f"normalise-{uuid4()}", ("consolidated",))
+        self._session = self.writer.session(ALL, base, f"normalise-{uuid4()}", ("consolidated", "signals"))
         self._seq = int(self._session.base.get("consolidated", 0))
+        self._divergence = catch_up(lake, self._session)
+        self._seen = np.zeros(1, row_dtype("consolidated"))
         self.rows = 0
 
     def wanting(self, venue: str) -> list[str]:
@@ -139,6 +171,9 @@ class Normaliser:
             for name in MORE:
                 out[name] = told.get(name, np.nan)
             self._session.append("consolidated", out)
+            for name in self._seen.dtype.names or ():
+                self._seen[name] = out[name]
+            self._session.append("signals", self._divergence.step(self._seen))
             self._seq += 1
             self.rows += 1
             if self._publish is not None:

@@ -109,6 +109,14 @@ class Divergence:
         signals = np.zeros(2 * rows.size + 2, _SIGNAL)
         return signals[: _fold(self.state, rows, signals)]
 
+    def resume(self, signals: NDArray) -> None:
+        """Keep the distance from signals that were given before, records of `signals` in their order."""
+        for name, kind in (("arb", ARBITRAGE), ("funding", FUNDING_DIVERGENCE)):
+            ours = signals["exchange_ns"][signals["kind"] == kind]
+            if ours.size:
+                self.state[name]["said_ns"] = ours.max()
+                self.state[name]["clock_ns"] = ours.max()
+
     def save(self, file: BinaryIO) -> None:
         """Write when each signal was last given, so that another process goes on where this one stopped."""
         np.savez(file, state=self.state.view(np.uint8))

@@ -1,5 +1,7 @@
+import numpy as np
 import pytest
 
+from flows.alone import alone
 from flows.refresh import runner, work
 from flows.settings import Settings
 from serving.steps import draw_day, refresh, refresh_stream
@@ -8,6 +10,7 @@ from tasks.featurize import waves
 from tests.streams import KINDS, market
 from warehouse.errors import UnknownStreamError
 from warehouse.lake import Lake
+from warehouse.schema import row_dtype
 
 VENUE, SYMBOLS = "binance_usdm", ("ETH-USDT-PERP", "BTC-USDT-PERP", "SOL-USDT-PERP")
 DAY = "2024-08-09"
@@ -88,3 +91,15 @@ def test_a_day_is_drawn_or_it_says_why_not(lake, monkeypatch):
     monkeypatch.setattr("serving.steps.VERSION", "another")
     with pytest.raises(UnknownStreamError, match="not another"):
         draw_day(lake, VENUE, SYMBOLS[0])
+
+
+def test_a_refresh_makes_the_signals_between_venues_unless_a_flow_does(lake):
+    rows = np.zeros(3, row_dtype("consolidated"))
+    rows["exchange_ns"], rows["seq"], rows["arb_bps"] = 1_723_200_000_000_000_000 + np.arange(3) * 10**9, np.arange(3), (0.0, 5.0, 6.0)
+    with lake.writer() as writer:
+        writer.session("all", "BTC", "rows", ("consolidated",)).append("consolidated", rows)
+    with alone(lake.root, "normalise-BTC"):
+        refresh(lake, Settings(lake=lake.root), workers=2)
+    assert not lake.rows("signals", "all", "BTC").size
+    refresh(lake, Settings(lake=lake.root), workers=2)
+    assert lake.rows("signals", "all", "BTC")["event_seq"].tolist() == [1]

@@ -8,14 +8,72 @@ import pytest
 from flows.normalise import assets
 from flows.settings import Settings
 from simulator.server import serve
-from tasks.normalise import MORE, NoRateError, Normaliser, base_and_quote
+from tasks.normalise import ALL, MORE, NoRateError, Normaliser, base_and_quote, signal_between_venues
 from tasks.stream import Endpoints, stream
 from tasks.venues import directory
 from warehouse.lake import Lake
-from warehouse.schema import row_dtype
+from warehouse.schema import ARBITRAGE, FUNDING_DIVERGENCE, row_dtype
 
 SYMBOLS = {"binance_usdm": "BTC-USDT-PERP", "bybit_linear": "BTC-USDT-PERP", "kraken": "BTC-USD", "okx": "BTC-USDT"}
 RATES = {"USDT": 1.0, "USD": 1.0}
+
+
+PAIR = {"binance_usdm": "BTC-USDT-PERP", "bybit_linear": "BTC-USDT-PERP"}
+START = 1_723_200_000_000_000_000
+
+
+def feed(normaliser, first, last):
+    """Books of two venues, one a second and venue, the second far above the first; what is not over stays unwritten."""
+    book = np.zeros(1, row_dtype("l2_snapshots"))
+    book["bid_sz"][0, 0] = book["ask_sz"][0, 0] = 1.0
+    for second in range(first, last):
+        for i, bid in enumerate((100.0, 102.0)):
+            book["exchange_ns"] = book["receive_ns"] = START + second * 10**9 + i
+            book["bid_px"][0, 0], book["ask_px"][0, 0] = bid, bid + 0.1
+            normaliser._store(normaliser.fold.book(i, book))
+
+
+def told(lake):
+    return [row.tobytes() for row in lake.rows("signals", ALL, "BTC")]
+
+
+def normalised(lake, spans):
+    for first, last in spans:
+        normaliser = Normaliser(lake, "BTC", PAIR, RATES, {"": 4.0})
+        normaliser.funding("binance_usdm", 0.0)
+        normaliser.funding("bybit_linear", 1e-3)
+        feed(normaliser, first, last)
+        normaliser.writer.close()
+
+
+def test_rows_give_signals_live_once_and_the_same_in_batch(tmp_path):
+    lake = Lake(tmp_path / "live")
+    normalised(lake, [(0, 50), (50, 70)])
+    signals, rows = lake.rows("signals", ALL, "BTC"), lake.rows("consolidated", ALL, "BTC")
+    assert signals["kind"].tolist() == [ARBITRAGE, FUNDING_DIVERGENCE] * 3
+    assert signals["seq"].tolist() == list(range(6))
+    assert np.diff(signals["exchange_ns"][::2]).min() >= 30e9  # across the restart too
+    np.testing.assert_array_equal(signals["arb_bps"], rows["arb_bps"][signals["event_seq"]])
+    assert signal_between_venues.fn(lake, "BTC") == 0
+    batch = Lake(tmp_path / "batch")
+    with batch.writer() as writer:
+        session = writer.session(ALL, "BTC", "rows", ("consolidated",))
+        for part in np.array_split(lake.rows("consolidated", ALL, "BTC"), 3):
+            session.append("consolidated", part)
+            writer.commit()
+            signal_between_venues.fn(batch, "BTC")
+    signal_between_venues.fn(batch, "BTC")
+    assert told(batch) == told(lake)
+
+
+def test_signals_that_a_kill_took_come_with_the_next_run(tmp_path):
+    whole, cut = Lake(tmp_path / "whole"), Lake(tmp_path / "cut")
+    normalised(whole, [(0, 80)])
+    with cut.writer() as writer:
+        session = writer.session(ALL, "BTC", "rows", ("consolidated",))
+        session.append("consolidated", whole.rows("consolidated", ALL, "BTC"))
+    normalised(cut, [(80, 81)])
+    assert told(cut)[: len(told(whole))] == told(whole)
 
 
 async def recorded(lake, seconds):
