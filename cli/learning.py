@@ -60,22 +60,27 @@ def train(
     shuffled: Annotated[
         bool, typer.Option("--shuffled", help="deal the labels out anew first: must leave no skill; registers nothing")
     ] = False,
+    meta: Annotated[bool, typer.Option("--meta", help="also train a second model that says which trades to take, and judge it")] = False,
     as_json: AsJson = False,
     quiet: Quiet = False,
 ) -> None:
     """Train walk-forward on a stream, judge out of sample against queue imbalance alone, register, promote if it earned it."""
     from dataclasses import replace
 
+    from models.errors import TooLittleDataError
     from models.training import shuffled as deal_out
     from models.training import train as fit
     from models.verdict import Costs
     from serving.steps import choices_of, registry_of
+    from tasks.meta import second_model
     from tasks.promote import promote
     from tasks.train import examples_of, train_model
     from warehouse.lake import Lake
 
+    if shuffled and meta:
+        raise typer.BadParameter("--meta is kept with a registered version, and --shuffled registers none: ask for one of them")
     machine = settings(lake)
-    choices = choices_of(machine)
+    choices, rows = choices_of(machine), []
     choices = choices if trials is None else replace(choices, n_trials=trials)
     with known_errors(), bar(f"training on {venue} {symbol}", None, quiet or as_json, in_bytes=False):
         store = Lake(machine.lake, create=False)
@@ -86,15 +91,19 @@ def train(
             trained = train_model(store, registry, venue, symbol, choices, costs=Costs(machine.taker_fee_bps, machine.maker_fee_bps))
             decision = promote(registry, trained.version, trained.result, trained.examples)
             result, told = trained.result, {"version": trained.version, "promoted": decision.promote, "why": decision.why}
-    show_training(result, told, as_json)
+            try:
+                rows = second_model(registry, trained.run_id, trained.examples, result, machine.taker_fee_bps) if meta else []
+            except TooLittleDataError as error:
+                told["meta"] = f"no second model, {error}"
+    show_training(result, told, as_json, rows)
 
 
-def show_training(result: Any, told: dict[str, Any], as_json: bool) -> None:
+def show_training(result: Any, told: dict[str, Any], as_json: bool, meta: list[dict[str, float]]) -> None:
     """Print what a training measured out of sample, the baseline beside it."""
     spans = {"auc": result.auc, "baseline_auc": result.baseline_auc, "auc_gain": result.auc_gain}
     measured = {**told, **{name: tuple(span) for name, span in spans.items()}, "metrics": result.metrics, "lost": result.lost}
     if as_json:
-        print(json.dumps({**measured, "trials": result.n_trials}, default=float))
+        print(json.dumps({**measured, **({"meta": meta} if meta else {}), "trials": result.n_trials}, default=float))
         return
     table = Table("out of sample", "value", title=", ".join(f"{key}: {value}" for key, value in told.items()))
     for name, span in spans.items():
@@ -105,6 +114,12 @@ def show_training(result: Any, told: dict[str, Any], as_json: bool) -> None:
     for cause, rows in result.lost.items():
         table.add_row(f"rows lost: {cause}", f"{rows:,}")
     Console().print(table)
+    if meta:
+        table = Table("share taken", "trades", "precision", "first model's", "recall", "first model's", title="trades that made money")
+        for row in meta:
+            measured = [f"{row[name]:.1%}" for name in ("precision", "first_precision", "recall", "first_recall")]
+            table.add_row(f"{row['share']:.0%}", f"{row['trades']:,}", *measured)
+        Console().print(table)
 
 
 @app.command()

@@ -139,8 +139,7 @@ class Registry:
                 for path, figure in (figures or {}).items():
                     mlflow.log_figure(figure, path)
                 for path, document in (documents or {}).items():
-                    text = json.dumps(document, indent=1, default=float) if path.endswith(".json") else str(document)
-                    mlflow.log_text(text, path)
+                    mlflow.log_text(_text(path, document), path)
                 info = mlflow.lightgbm.log_model(
                     model,
                     name="model",
@@ -210,6 +209,13 @@ class Registry:
         with _at(self.uri):
             return dict(mlflow.artifacts.load_dict(f"runs:/{run_id}/{path}"))
 
+    def extend(self, run_id: str, metrics: Mapping[str, float], documents: Mapping[str, Any]) -> None:
+        """Keep further metrics and documents with a run that was logged before, as `log_training` does."""
+        self._check(writable=True)
+        self._log_values(run_id, {}, metrics, {}, ())
+        for path, document in documents.items():
+            self._client.log_text(run_id, _text(path, document), path)
+
     def attach(self, run_id: str, path: Path) -> None:
         """Keep a file with a run that was logged before."""
         self._client.log_artifact(run_id, str(path))
@@ -245,6 +251,10 @@ class Registry:
         a, b = metadata["calibration"]
         names = tuple(metadata["features"])
         return ChampionModel(self.name, version, path.read_text(), names, (float(a), float(b)), dict(found.tags), found.run_id or "")
+
+
+def _text(path: str, document: Any) -> str:
+    return json.dumps(document, indent=1, default=float) if path.endswith(".json") else str(document)
 
 
 def _check(database: Path, writable: bool) -> None:

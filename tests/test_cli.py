@@ -198,6 +198,12 @@ def test_a_stream_that_the_lake_does_not_have_is_named_with_those_it_has(tmp_pat
     assert all(part in said for part in ("UnknownStreamError", "'NOPE'", "streams that have", "tidebook refresh"))
 
 
+def test_a_second_model_needs_a_version_to_be_kept_with(tmp_path):
+    result = run("train", "--shuffled", "--meta", "--lake", tmp_path)
+    assert result.exit_code == 2
+    assert "registers none" in " ".join(result.output.split())
+
+
 def test_an_older_capture_behind_a_newer_one_is_refused_and_changes_nothing(tmp_path, lines):
     older, newer = tmp_path / "older.txt", tmp_path / "newer.txt"
     older.write_bytes(b"\n".join(lines))

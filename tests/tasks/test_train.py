@@ -3,12 +3,16 @@ import shutil
 
 import numpy as np
 import pytest
+from mlflow import MlflowClient
 
+from models.errors import TooLittleDataError
+from models.meta import trades_of
 from models.registry import Registry
 from models.training import Choices
 from simulator.capture import frames
 from tasks.featurize import featurize
 from tasks.label import label
+from tasks.meta import second_model
 from tasks.promote import promote, rivalry
 from tasks.record import Recorder, record
 from tasks.train import examples_of, train_model
@@ -57,6 +61,24 @@ def test_planted_signal_is_found(taught):
     _, _, trained = taught
     assert trained.result.auc.low > 0.52
     assert trained.result.metrics["ic"] > 0.05
+
+
+def test_a_second_model_is_judged_on_later_trades_and_kept_with_the_run(taught):
+    _, registry, trained = taught
+    rows = second_model(registry, trained.run_id, trained.examples, trained.result, fee_bps=0.0)
+    assert [row["share"] for row in rows] == [0.1, 0.25, 0.5, 1.0]
+    whole = rows[-1]
+    tested = trades_of(trained.examples, trained.result, 0.0)
+    assert whole["trades"] < len(tested.paid), "the first of them only teach"
+    assert whole["precision"] == whole["first_precision"]
+    assert whole["recall"] == whole["first_recall"] == 1.0
+    for row in rows[:-1]:
+        assert row["recall"] == pytest.approx(row["trades"] * row["precision"] / (whole["trades"] * whole["precision"]))
+    assert registry.document(trained.run_id, "meta.json")["rows"] == rows
+    logged = MlflowClient(registry.uri).get_run(trained.run_id).data.metrics
+    assert logged["meta_precision_25"] == rows[1]["precision"]
+    with pytest.raises(TooLittleDataError, match="labels of 1"):
+        second_model(registry, trained.run_id, trained.examples, trained.result, fee_bps=100.0)
 
 
 def test_without_the_hidden_state_there_is_nothing_to_find(tmp_path):
