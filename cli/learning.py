@@ -94,7 +94,7 @@ def train(
             try:
                 rows = second_model(registry, trained.run_id, trained.examples, result, machine.taker_fee_bps) if meta else []
             except TooLittleDataError as error:
-                told["meta"] = f"no second model, {error}"
+                told["meta"] = str(error)
     show_training(result, told, as_json, rows)
 
 

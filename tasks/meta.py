@@ -1,6 +1,7 @@
 """Which of a training's trades to take: a second model, judged on trades that neither model had seen."""
 
 from models import booster
+from models.errors import TooLittleDataError
 from models.meta import MetaResult, trades_of, train_meta
 from models.registry import Registry
 from models.training import Examples, TrainingResult
@@ -38,6 +39,8 @@ def second_model(
         If there are too few trades, or all or none of a training span's made money.
     """
     trades = trades_of(examples, result, fee_bps, margin=margin)
+    if trades.paid.size and not trades.paid.any():
+        raise TooLittleDataError(f"a second model of trades that earn more than two fees of {fee_bps:g} bps", 1, 0)
     choices = result.choices
     found = train_meta(trades, n_folds=choices.n_folds, embargo_ns=choices.embargo_ns, seed=choices.seed)
     rows = _rows(found)

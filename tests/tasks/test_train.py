@@ -77,7 +77,7 @@ def test_a_second_model_is_judged_on_later_trades_and_kept_with_the_run(taught):
     assert registry.document(trained.run_id, "meta.json")["rows"] == rows
     logged = MlflowClient(registry.uri).get_run(trained.run_id).data.metrics
     assert logged["meta_precision_25"] == rows[1]["precision"]
-    with pytest.raises(TooLittleDataError, match="labels of 1"):
+    with pytest.raises(TooLittleDataError, match="two fees of 100 bps needs at least 1 rows"):
         second_model(registry, trained.run_id, trained.examples, trained.result, fee_bps=100.0)
 
 
