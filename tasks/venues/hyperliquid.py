@@ -124,6 +124,7 @@ class Hyperliquid(OnLadder):
         self._ladder = ladder = Ladder(raw_symbol, self.symbol, base, since_ns, 0, min(stale_s, STALE_S), instrument)
         self.row, self.trade, self.quote, self.change = ladder.row, ladder.trade, ladder.quote, ladder.change
         self._seen: dict[int, None] = {}  # ids of recent trades, oldest first
+        self._before = base.get("trade_id", -1), base.get("trade_ns", 0) // _MS  # the last trade of the session before
         self._is_history, self._last_ms, self._last_receive_ns, self._last_frame = True, 0, 0, b""
 
     def receive(self, frame: bytes, receive_ns: int) -> Iterable[int]:
@@ -176,7 +177,18 @@ class Hyperliquid(OnLadder):
         for trade in trades:
             self._own(trade.coin, trade.time, frame, receive_ns)
         is_history, self._is_history = self._is_history, False
+        if is_history:
+            trades = self._unknown(trades)
         return self._tell(trades, is_history, frame, receive_ns)
+
+    def _unknown(self, trades: list[_Trade]) -> list[_Trade]:
+        # History without what the session before has stored.  All trades of one time come in one message
+        # (fixtures of 2025-01 and 2026-08), so that one of them that is known stands for all.
+        last_id, last_ms = self._before
+        first_ms = last_ms + any(trade.time == last_ms and trade.tid == last_id for trade in trades)
+        unknown = [trade for trade in trades if trade.time >= first_ms]
+        self._ladder.rare["old"] += len(trades) - len(unknown)
+        return unknown
 
     def _tell(self, trades: list[_Trade], is_history: bool, frame: bytes, receive_ns: int) -> Iterator[int]:
         for trade in sorted(trades, key=lambda trade: trade.time) if is_history else trades:

@@ -68,6 +68,18 @@ def test_the_first_trades_after_a_connection_are_history_and_none_is_told_twice(
     assert stream.counts["old"] == 1
 
 
+def test_history_that_the_session_before_has_stored_is_not_told_again():
+    first_ms = 1_700_000_000_000
+    past = [("B", "100.5", first_ms - 20, 90), ("A", "100.0", first_ms, 12), ("A", "99.5", first_ms, 11), ("B", "100.5", first_ms + 5, 7)]
+    base = {"trade_id": 12, "trade_ns": first_ms * 1_000_000}
+    frames = [trades_frame(*past), trades_frame(("A", "100.0", first_ms - 1, 91))]
+    events, stream = told(frames, Hyperliquid("BTC", base))
+    assert [(int(r["trade_id"]), int(r["backfill"])) for event, r in events if event == TRADE] == [(7, 1), (91, 0)]
+    assert stream.counts["old"] == 3
+    events, _ = told(frames[:1], Hyperliquid("BTC", base | {"trade_id": 13}))
+    assert [int(r["trade_id"]) for event, r in events if event == TRADE] == [12, 11, 7], "others of that time"
+
+
 @pytest.mark.parametrize("fault", ["drop", "double", "swap", "cut", "order"])
 def test_faults_make_the_book_older_or_are_kept_but_never_make_a_wrong_row(fault):
     rng = random.Random(fault)
