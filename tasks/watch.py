@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import Any
 
 import ccxt.pro
-from ccxt import ArgumentsRequired, AuthenticationError, BadRequest, BaseError, NotSupported
+from ccxt import ArgumentsRequired, AuthenticationError, BadRequest, NotSupported
 
 from tasks.venues.ccxt_any import Book, Trade, Trades, encode, instrument_of, text_of
 from tasks.venues.errors import UnknownVenueError
@@ -133,7 +133,7 @@ async def _keep(made: Any, venue: str, symbol: str, queue: asyncio.Queue[Item], 
             await job(symbol)
         except _NEVER as error:
             raise WatchRefusedError(venue, symbol, error) from error
-        except (BaseError, OSError, TimeoutError) as error:
+        except Exception as error:  # of ccxt, or in its parsers: whatever a message holds must not end the other symbols
             logger.warning("%s %s: %s: %s", venue, symbol, type(error).__name__, str(error)[:200])
             await queue.put((symbol, time.time_ns(), b""))
         failures = 1 if time.monotonic() - began_s > _LAST_S else failures + 1

@@ -108,6 +108,32 @@ def test_lost_connection_is_an_empty_frame_and_the_watching_goes_on():
     assert states == [START, OK, GAP, OK]
 
 
+def test_what_ccxt_stumbles_over_is_tried_again_and_ends_nothing():
+    def stumbling(market):
+        def prepare(made):
+            _pointed(market)(made)
+            ask, failures = made.watch_trades, [KeyError("p"), IndexError("list index out of range")]
+
+            async def watch_trades(symbol):
+                if failures:
+                    raise failures.pop()
+                return await ask(symbol)
+
+            made.watch_trades = watch_trades
+
+        return prepare
+
+    async def body(market):
+        stop, frames = asyncio.Event(), []
+        async for frame in watch(VENUE, [SYMBOL], stop, prepare=stumbling(market)):
+            frames.append(frame)
+            if "trades" in _kinds(frames):
+                stop.set()
+        return frames
+
+    assert {"book", "trades", ""} == set(_kinds(run(body, ("binance_spot",), speed=1.0, symbols={"binance_spot": ["BTCUSDT"]})))
+
+
 def test_symbol_that_the_venue_does_not_have_is_refused_for_good():
     async def body(market):
         async for _ in watch(VENUE, ["NO/USDT"], asyncio.Event(), prepare=_pointed(market)):
