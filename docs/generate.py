@@ -56,11 +56,19 @@ def features() -> str:
     core = set(SETS["l2_core"])
     for family, title in _FAMILIES.items():
         rows = [
-            (f"`{f.name}`", f.unit, f"{f.warmup_s:g} s" if f.warmup_s else "", f.meaning, f.source, "yes" if f.name in core else "")
+            (
+                f"`{f.name}`",
+                f.unit,
+                f"{f.warmup_s:g} s" if f.warmup_s else "",
+                f.missing,
+                f.meaning,
+                f.source,
+                "yes" if f.name in core else "",
+            )
             for f in FEATURES
             if f.family == family
         ]
-        text += f"\n### {title}\n\n" + table(("feature", "unit", "warm-up", "meaning", "source", "in `l2_core`"), rows)
+        text += f"\n### {title}\n\n" + table(("feature", "unit", "warm-up", "NaN", "meaning", "source", "in `l2_core`"), rows)
     missing = {f.family for f in FEATURES} - set(_FAMILIES)
     if missing:
         raise ValueError(f"families {sorted(missing)} have no title here")
@@ -82,12 +90,12 @@ _VALUES = {
 def _made_of(features: Iterable[Feature], unit: str, sets: dict[str, tuple[str, ...]]) -> str:
     rows = [
         (
-            f"`{f.name}`", f.unit, f"{f.warmup_s:g} {unit}" if f.warmup_s else "", f.meaning, f.source,
+            f"`{f.name}`", f.unit, f"{f.warmup_s:g} {unit}" if f.warmup_s else "", f.missing, f.meaning, f.source,
             ", ".join(f"`{name}`" for name, names in sets.items() if f.name in names),
         )
         for f in features
     ]  # fmt: skip
-    return table(("feature", "unit", "warm-up", "meaning", "source", "sets"), rows)
+    return table(("feature", "unit", "warm-up", "NaN", "meaning", "source", "sets"), rows)
 
 
 def others() -> str:

@@ -7,8 +7,9 @@ from prefect.client.schemas.objects import State
 
 from flows.recording import recording
 from flows.settings import Settings
+from tasks.past import warm_from
 from tasks.record import Recorder
-from tasks.score import Champion, warm_from
+from tasks.score import Champion
 from warehouse.lake import Lake
 
 

@@ -19,10 +19,11 @@ from serving.child import running
 from serving.steps import choices_of, costs_of, draw, refresh, registry_of
 from simulator import frames, write_capture
 from simulator.server import serve
+from tasks.past import warm_from
 from tasks.promote import promote
 from tasks.record import Recorder, record
 from tasks.replay import replay, session_of
-from tasks.score import Champion, champion_of, score, warm_from
+from tasks.score import Champion, champion_of, score
 from tasks.stream import Endpoints, stream
 from tasks.train import Trained, train_model
 from tasks.venues.binance import raw_symbol

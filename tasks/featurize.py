@@ -5,31 +5,27 @@ trade that arrives a moment after midnight is folded where it came, not where it
 What the folds remember at the end of a day is kept, and the next day starts from it.
 """
 
-import io
 from collections.abc import Mapping
 from datetime import date, timedelta
-from hashlib import sha256
 from typing import Any
 
 import numpy as np
 from prefect import task
 
-from models.fits import Fits
 from tasks.detectors.fold import Detectors
-from tasks.detectors.state import VERSION as DETECTOR_VERSION
-from tasks.features.bar_catalogue import BAR_NAMES, BAR_VERSION, SPANS_S
+from tasks.features.bar_catalogue import BAR_NAMES, SPANS_S
 from tasks.features.bars import BAR
-from tasks.features.catalogue import NAMES, VERSION
+from tasks.features.catalogue import NAMES
 from tasks.features.fold import META, Features
 from tasks.features.reference import CLOSE, LOOK_BACK, put_funding, put_reference, reference_of
 from tasks.fitted import fit, has_begun, in_force, would_serve
+from tasks.kept import VERSIONS, Folds, carried, day_before, is_outdated, keep, kept
 from warehouse.lake import Lake
 
 DAY_NS = 86_400_000_000_000
 _SLACK_NS = 600_000_000_000  # how far a row's own stamp may lie outside the day it is folded in
 _LAST = np.iinfo(np.int64).max
 _LOOK_BACK_NS = (LOOK_BACK + 3) * 1_000_000_000  # of a bar's length in seconds
-VERSIONS = {"catalogue": VERSION, "bars": BAR_VERSION, "detectors": DETECTOR_VERSION}
 
 
 def _bounds(day: str) -> tuple[int, int]:
@@ -44,7 +40,7 @@ def events_of(lake: Lake, venue: str, symbol: str, day: str) -> tuple[np.ndarray
     after = _first_book(lake, venue, symbol, end)
     first = int(books["event_seq"].min()) if books.size else _LAST
     earlier = lake.rows("l2_snapshots", venue, symbol, start - DAY_NS, start)
-    if not earlier.size:
+    if not earlier.size and not _is_later(lake, venue, symbol, day):
         first = 0  # nothing before: the opening changes and trades are this day's
     last, until = (int(after["event_seq"][0]), int(after["exchange_ns"][0]) + _SLACK_NS) if after.size else (_LAST, None)
     out = [books]
@@ -54,6 +50,11 @@ def events_of(lake: Lake, venue: str, symbol: str, day: str) -> tuple[np.ndarray
         out.append(rows[(rows["event_seq"] >= first) & (rows["event_seq"] < last)])
     books, trades, changes = (rows[np.argsort(rows["event_seq"], kind="stable")] for rows in out)
     return books, trades, changes, after
+
+
+def _is_later(lake: Lake, venue: str, symbol: str, day: str) -> bool:
+    # Whether the stream has an earlier day, be it not the one before.
+    return any((at, name) == (venue, symbol) and known < day for at, name, known in lake.partitions("l2_snapshots"))
 
 
 def _first_book(lake: Lake, venue: str, symbol: str, since_ns: int) -> np.ndarray:
@@ -72,52 +73,13 @@ def _first_book(lake: Lake, venue: str, symbol: str, since_ns: int) -> np.ndarra
     return books[[np.argmin(books["event_seq"])]]
 
 
-class _Folds:
-    # What is folded of a stream, kept from day to day: features, detectors, and bars of tomorrow that closed today.
-    def __init__(self, lake: Lake, venue: str, symbol: str, start_ns: int, fits: Fits) -> None:
-        self.features, self.carried, self.n_bars = Features(fits), np.zeros(0, BAR), 0
-        self.detectors = Detectors(first_seq=_next_seq(lake, "signals", venue, symbol, start_ns))
-
-    def save(self) -> bytes:
-        parts, seq = [io.BytesIO(), io.BytesIO()], self.detectors.state["signals"].copy()
-        self.features.save(parts[0])
-        self.detectors.state["signals"] = 0  # the lake knows it, and what is carried must not depend on when it was made
-        self.detectors.save(parts[1])
-        self.detectors.state["signals"] = seq
-        kept = io.BytesIO()
-        features, detectors = (np.frombuffer(part.getvalue(), np.uint8) for part in parts)
-        np.savez(kept, features=features, detectors=detectors, carried=self.carried.view(np.uint8), n_bars=self.n_bars)
-        return kept.getvalue()
-
-    def restore(self, content: bytes) -> None:
-        with np.load(io.BytesIO(content)) as kept:
-            self.features.restore(io.BytesIO(kept["features"].tobytes()))
-            seq = int(self.detectors.state["signals"][0])
-            self.detectors.restore(io.BytesIO(kept["detectors"].tobytes()))
-            self.detectors.state["signals"] = seq  # live may have written what this fold did not say
-            self.carried, self.n_bars = kept["carried"].view(BAR), int(kept["n_bars"])
-
-
 def _next_seq(lake: Lake, table: str, venue: str, symbol: str, start_ns: int) -> int:
     known = lake.read(table, venue, symbol, end_ns=start_ns, columns=["seq"])["seq"].to_numpy()
     return int(known.max()) + 1 if known.size else 0
 
 
-def _day_before(day: str) -> str:
-    return str(date.fromisoformat(day) - timedelta(days=1))
-
-
 def _day_after(day: str) -> str:
     return str(date.fromisoformat(day) + timedelta(days=1))
-
-
-def _carried(lake: Lake, venue: str, symbol: str, day: str) -> str:
-    # A name of what the day before left, the same for the same state; empty where it left none.
-    return (lake.load_state(f"{_state_key(venue, symbol, _day_before(day))}.id") or b"").decode()
-
-
-def _state_key(venue: str, symbol: str, day: str) -> str:
-    return f"features-{'-'.join(VERSIONS.values())}/{venue}/{symbol}/{day}"
 
 
 def featurize(lake: Lake, venue: str, symbol: str, day: str, reference: str = "BTC") -> dict[str, Any]:
@@ -149,7 +111,7 @@ def featurize(lake: Lake, venue: str, symbol: str, day: str, reference: str = "B
             fit(lake, venue, symbol, each)
     fits = in_force(lake, venue, symbol, day)
     inputs = {
-        **VERSIONS, "fits": fits.id, "carried": _carried(lake, venue, symbol, day),
+        **VERSIONS, "fits": fits.id, "carried": carried(lake, venue, symbol, day),
         "rows": int(books.size), "trades": int(trades.size), "changes": int(changes.size),
         "first_event_seq": int(books["event_seq"][0]), "last_event_seq": int(books["event_seq"][-1]),
         "is_over": bool(following.size), "funding": int(funding.size),
@@ -158,14 +120,17 @@ def featurize(lake: Lake, venue: str, symbol: str, day: str, reference: str = "B
     known = lake.manifest("features", venue, symbol, day)
     if known and all(known.get(key) == value for key, value in inputs.items()):
         return {**known, "skipped": True}
-    folds, before = _Folds(lake, venue, symbol, start, fits), lake.load_state(_state_key(venue, symbol, _day_before(day)))
+    folds = Folds(Features(fits), Detectors(first_seq=_next_seq(lake, "signals", venue, symbol, start)))
+    before = kept(lake, venue, symbol, day_before(lake, venue, symbol, day))
     if before is None:
         folds.n_bars = _next_seq(lake, "bars", venue, symbol, start)
     else:
         folds.restore(before)
     meta, out = folds.features.batch(books, trades, changes)
     signals = folds.detectors.batch(meta, out)
-    seq, bars = _bars(folds, start, end, following, lake, _state_key(venue, symbol, day))
+    seq, today = _split(folds, start, end)
+    keep(lake, venue, symbol, day, folds)
+    bars = _bars(folds, today, end, following)
     put_reference(bars, _closes(lake, venue, symbol, start, start), _closes(lake, venue, against, start, end))
     put_funding(bars, *_paid(funding))
     manifest = {
@@ -182,22 +147,23 @@ def featurize(lake: Lake, venue: str, symbol: str, day: str, reference: str = "B
     return manifest
 
 
-def _bars(folds: _Folds, start: int, end: int, following: np.ndarray, lake: Lake, key: str) -> tuple[int, np.ndarray]:
-    # The day's bars and the first one's seq, the state kept on the way.  A bar that only the next
-    # day's first book closes is of the day in which it ends.
+def _split(folds: Folds, start: int, end: int) -> tuple[int, np.ndarray]:
+    # The day's bars so far and the first one's seq; those of the next day stay with the folds.
     bars = np.concatenate([folds.carried, folds.features.bars()])
     seq = folds.n_bars + int((bars["exchange_ns"] < start).sum())
     bars = bars[bars["exchange_ns"] >= start]
     today = bars[bars["exchange_ns"] < end]
     folds.carried, folds.n_bars = bars[today.size :], seq + today.size
-    kept = folds.save()
-    lake.save_state(key, kept)
-    lake.save_state(f"{key}.id", sha256(kept).hexdigest()[:12].encode())
-    if following.size:
-        folds.features.batch(following)
-        late = folds.features.bars()
-        today = np.concatenate([today, late[late["exchange_ns"] < end]])
     return seq, today
+
+
+def _bars(folds: Folds, today: np.ndarray, end: int, following: np.ndarray) -> np.ndarray:
+    # A bar that only the next day's first book closes is of the day in which it ends.
+    if not following.size:
+        return today
+    folds.features.batch(following)
+    late = folds.features.bars()
+    return np.concatenate([today, late[late["exchange_ns"] < end]])
 
 
 def _is_live(lake: Lake, venue: str, symbol: str, day: str) -> bool:
@@ -289,17 +255,13 @@ def waves(
     for stream, all_days in held.items():
         newest = 0 if days is None else max(0, len(all_days) - days)
         # What a day leaves goes into all that follow it: from the first one that is outdated on, each is looked at.
-        first = next((n for n, day in enumerate(all_days[:newest]) if _is_outdated(lake, *stream, day, labels)), newest)
+        first = next((n for n, day in enumerate(all_days[:newest]) if _is_old(lake, *stream, day, labels)), newest)
         out[bool(reference_of(stream[1], reference))][stream] = all_days[first:]
     return [wave for wave in out if wave]
 
 
-def _is_outdated(lake: Lake, venue: str, symbol: str, day: str, labels: Mapping[str, Any] | None) -> bool:
-    now = {**VERSIONS, "fits": in_force(lake, venue, symbol, day).id, "carried": _carried(lake, venue, symbol, day)}
-    if _differs(lake.manifest("features", venue, symbol, day), now):
+def _is_old(lake: Lake, venue: str, symbol: str, day: str, labels: Mapping[str, Any] | None) -> bool:
+    if is_outdated(lake, venue, symbol, day):
         return True
-    return labels is not None and _differs(lake.manifest("labels", venue, symbol, day), labels)
-
-
-def _differs(known: Mapping[str, Any] | None, now: Mapping[str, Any]) -> bool:
-    return known is None or any(known.get(key) != value for key, value in now.items())
+    known = lake.manifest("labels", venue, symbol, day)
+    return labels is not None and (known is None or any(known.get(key) != value for key, value in labels.items()))

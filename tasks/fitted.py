@@ -7,7 +7,6 @@ little, the features say what they say without a fit.
 """
 
 import json
-from collections.abc import Iterator
 from datetime import date, timedelta
 
 import numpy as np
@@ -142,25 +141,3 @@ def _garch(lake: Lake, venue: str, symbol: str, start_ns: int, end_ns: int) -> d
         except TooFewReturnsError:
             continue
     return found
-
-
-def by_day(books: np.ndarray, trades: np.ndarray, changes: np.ndarray) -> Iterator[tuple[str, tuple[np.ndarray, np.ndarray, np.ndarray]]]:
-    """Yield each day's events of a stretch that may span midnight: a day begins with its first book, the first with any event.
-
-    Parameters
-    ----------
-    books, trades, changes : ndarray
-        Each sorted by `event_seq`.
-    """
-    if not books.size:
-        for rows in (changes, trades):
-            if rows.size:
-                yield str(np.datetime64(int(rows["exchange_ns"][-1]) // DAY_NS, "D")), (books, trades, changes)
-                return
-        return
-    days = np.maximum.accumulate(books["exchange_ns"] // DAY_NS)
-    begins = np.flatnonzero(np.diff(days, prepend=-1))
-    firsts = [0, *books["event_seq"][begins[1:]].tolist(), np.iinfo(np.int64).max]
-    for begin, low, high in zip(begins, firsts, firsts[1:], strict=False):
-        parts = [rows[(rows["event_seq"] >= low) & (rows["event_seq"] < high)] for rows in (books, trades, changes)]
-        yield str(np.datetime64(int(days[begin]), "D")), (parts[0], parts[1], parts[2])

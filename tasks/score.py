@@ -16,17 +16,12 @@ from prefect import task
 from models.errors import NoChampionError
 from models.registry import ChampionModel, Registry
 from models.scorer import Scorer, score_row
-from tasks.detectors.fold import Detectors
 from tasks.features.catalogue import NAMES, columns
-from tasks.features.fold import META, Features
-from tasks.fitted import by_day, in_force
-from tasks.named import same_book
-from tasks.venues.events import BOOK, CHANGE, TRADE
+from tasks.features.fold import META
 from warehouse.lake import Lake
 from warehouse.schema import OK, START, row_dtype
 
 WARM_NS = 30_000_000_000  # clean for as long as most features look back
-LOOK_BACK_NS = 400_000_000_000  # of recorded rows that a scorer is warmed up with
 RELOAD_S = 1.0
 
 
@@ -133,47 +128,6 @@ class Champion:
 
     def __exit__(self, *_: object) -> None:
         self._ended.set()
-
-
-def warm_from(lake: Lake, venue: str) -> Callable[[str, Features, Detectors, list[tuple[int, np.ndarray]]], bool]:
-    """Return how a scorer finds its past in the lake.
-
-    The recorder of the stream and the scorer see the same updates: the recorded rows up to
-    the scorer's first book are folded, and its own events follow without a seam.
-    """
-
-    def warm(symbol: str, features: Features, detectors: Detectors, pending: list[tuple[int, np.ndarray]]) -> bool:
-        begin = next(n for n, (event, _) in enumerate(pending) if event == BOOK)
-        first = pending[begin][1][0]
-        since = int(first["exchange_ns"]) - LOOK_BACK_NS
-        books = lake.rows("l2_snapshots", venue, symbol, since)
-        near = books[(books["exchange_ns"] == first["exchange_ns"]) & (books["update_id"] == first["update_id"])]
-        met = [row for row in near if same_book(row) == same_book(first)]
-        if not met:
-            return False
-        joint = met[-1]
-        trades = lake.rows("trades", venue, symbol, since)
-        changes = lake.rows("coverage_changes", venue, symbol)
-        books, trades, changes = (rows[rows["event_seq"] < joint["event_seq"]] for rows in (books, trades, changes))
-        if not changes.size or changes[-1]["state"] != OK:
-            return False
-        if books.size and changes[-1]["event_seq"] < books[0]["event_seq"]:  # good since before we look: start in good state
-            changes = changes[-1:].copy()
-            changes["exchange_ns"] = books[0]["exchange_ns"]
-        first_seq = detectors.state["signals"].copy()
-        for day, parts in by_day(books, trades, changes):
-            features.use(in_force(lake, venue, symbol, day))
-            detectors.batch(*features.batch(*parts))
-        detectors.state["signals"] = first_seq  # what they said of the past is not said again
-        folded = set(trades["trade_id"].tolist())  # ids need not ascend: some venues' are hashes
-        pending[:] = [
-            (event, row)
-            for n, (event, row) in enumerate(pending)
-            if event == BOOK or (event == TRADE and int(row["trade_id"][0]) not in folded) or (event == CHANGE and n > begin)
-        ]  # what changed up to the joint is folded with the recorded rows
-        return True
-
-    return warm
 
 
 def score(lake: Lake, model: LiveModel, venue: str, symbol: str) -> dict[str, Any]:

@@ -180,8 +180,8 @@ def _trades(past):
     known = (side != 0) & ~np.isnan(past.mid_before)
     for w in WINDOWS:
         inside, warm = past.in_window(ns, w), past.clean >= w
-        volume, signed = math.fsum(size[inside]), math.fsum((side * size)[inside])
-        out[f"trade_imbalance_{w}"] = (signed / volume if volume else 0.0) if warm else NAN
+        volume, signed = math.fsum(size[inside & (side != 0)]), math.fsum((side * size)[inside])
+        out[f"trade_imbalance_{w}"] = (signed / volume if volume else 0.0) if warm else NAN  # unknown aggressors count for neither
         out[f"signed_volume_{w}"] = signed if warm else NAN
         out[f"trade_intensity_{w}"] = inside.sum() / w if warm else NAN
         costed = inside & known

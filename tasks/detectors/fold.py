@@ -22,7 +22,7 @@ from tasks.detectors.ensemble import BOCPD, BURST, COOLDOWN_S, CUSUM, FLOOR, SPE
 from tasks.detectors.spectral_residual import THRESHOLD as SALIENCE_THRESHOLD
 from tasks.detectors.spectral_residual import spectral_step
 from tasks.detectors.state import DETECTORS, DRIFTING, N_SERIES, SIDED, VALUES, VOLATILITIES, VOLUMES, new_state, restart
-from tasks.features.catalogue import NAMES, REGIME
+from tasks.features.catalogue import FEATURES, NAMES, REGIME
 from warehouse.schema import BURST as BURST_KIND
 from warehouse.schema import DRIFT, OK, REGIME_CHANGE, row_dtype
 
@@ -35,6 +35,7 @@ _N_DRIFT, _N_VOLUME, _N_VOLATILITY = len(DRIFTING), len(VOLUMES), len(VOLATILITI
 _RETURN = np.int64(N_SERIES - 1)  # a plain number would be a type of its own for the compiler
 _KINDS = np.array([DRIFT, BURST_KIND, REGIME_CHANGE, BURST_KIND])  # by part of the ensemble
 _NO_VALUES = np.zeros(0, VALUES)
+_CHANGE_NS, _RUN_NS = (np.int64(feature.warmup_s * _SECOND_NS) for feature in FEATURES[REGIME : REGIME + 2])
 
 
 @njit(cache=True)
@@ -129,8 +130,8 @@ def detectors_step(s, row, meta, signal):
     while s["second"] < second:
         _close_second(s)
     s["clean_ns"] = meta["clean_ns"]
-    row[REGIME] = s["values"]["bocpd_change_prob"]
-    row[REGIME + 1] = s["values"]["bocpd_run_length"]
+    row[REGIME] = s["values"]["bocpd_change_prob"] if meta["clean_ns"] >= _CHANGE_NS else np.nan
+    row[REGIME + 1] = s["values"]["bocpd_run_length"] if meta["clean_ns"] >= _RUN_NS else np.nan
     side = _row(s, row)
     lead = _together(s)
     if lead < 0 or s["clock_ns"] - s["said_ns"] < s["cooldown_ns"]:

@@ -6,13 +6,13 @@ Warm-up counts bars: a value is NaN until so many in a row were clean.
 
 from hashlib import sha256
 
-from tasks.features.catalogue import Feature
+from tasks.features.catalogue import PLAIN, Feature
 
 SPANS_S = (1, 60, 300, 900, 3600)
 RETURNS = (1, 5, 15, 60, 240, 1440)
 
 
-def _f(name: str, unit: str, bars: float, layer: str, meaning: str, source: str = "") -> Feature:
+def _f(name: str, unit: str, bars: float, layer: str, meaning: str, source: str = PLAIN) -> Feature:
     return Feature(name, unit, bars, layer, source, meaning)
 
 
@@ -67,7 +67,13 @@ BAR_FEATURES: tuple[Feature, ...] = (
     _f("imbalance_5", "[-1, 1]", 1, "microstructure", "imbalance of five levels of that book"),
     _f("depth_bid_5", "base", 1, "microstructure", "bid size of five levels of that book"),
     _f("depth_ask_5", "base", 1, "microstructure", "ask size of five levels of that book"),
-    _f("trade_imbalance", "[-1, 1]", 1, "microstructure", "bought less sold volume over their sum, over the bar; 0 without a trade"),
+    _f(
+        "trade_imbalance",
+        "[-1, 1]",
+        1,
+        "microstructure",
+        "bought less sold volume over their sum, over the bar, unknown aggressors left out; 0 without a trade",
+    ),
     _f("vpin", "[0, 1]", 1, "microstructure", "vpin at that book; NaN until it is warm", "Easley, Lopez de Prado and O'Hara 2012"),
     _f("effective_spread_bps", "bps", 1, "microstructure", "size-weighted cost of taking, both ways, over the bar; 0 without a trade"),
     _f(

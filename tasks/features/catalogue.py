@@ -1,4 +1,4 @@
-"""Every feature declared once: name, unit, warm-up, family, source, version, meaning.
+"""Every feature declared once: name, unit, warm-up, family, source, meaning, version, and when it is missing.
 
 The order here is the order of columns in every feature matrix.  A feature set is a list of
 names under version control; models name the set and this catalogue's version.
@@ -9,6 +9,7 @@ from hashlib import sha256
 
 WINDOWS = (1, 5, 30)  # seconds
 SWEEPS = (10_000, 100_000)  # quote units
+PLAIN = "arithmetic"  # the source of what needs no publication
 
 
 @dataclass(frozen=True)
@@ -16,7 +17,8 @@ class Feature:
     """One column of the feature matrix.
 
     `warmup_s` is how long a stream must have been clean before the number is defined; it is
-    NaN until then.
+    NaN until then.  `missing` is the rule of NaN; `source` a publication, or what the number is
+    where there is none.
     """
 
     name: str
@@ -26,16 +28,18 @@ class Feature:
     source: str
     meaning: str
     version: int = 1
+    missing: str = "while cold or doubtful"
 
 
 def _windowed(
-    stem: str, unit: str, family: str, source: str, meaning: str, windows: tuple[int, ...] = WINDOWS, extra_s: float = 0.0
-) -> list[Feature]:
-    return [Feature(f"{stem}_{w}", unit, w + extra_s, family, source, meaning.format(w=w)) for w in windows]
+    stem: str, unit: str, family: str, source: str, meaning: str, windows: tuple[int, ...] = WINDOWS, extra_s: float = 0.0,
+    version: int = 1,
+) -> list[Feature]:  # fmt: skip
+    return [Feature(f"{stem}_{w}", unit, w + extra_s, family, source, meaning.format(w=w), version) for w in windows]
 
 
 def _book() -> list[Feature]:
-    def f(name: str, unit: str, meaning: str, source: str = "", warmup_s: float = 0.0) -> Feature:
+    def f(name: str, unit: str, meaning: str, source: str = PLAIN, warmup_s: float = 0.0) -> Feature:
         return Feature(name, unit, warmup_s, "book", source, meaning)
 
     return [
@@ -72,26 +76,33 @@ def _flow() -> list[Feature]:
             for i in range(1, 6)
             for f in _windowed(f"mlofi_{i}", "base", "order_flow", xu, f"order-flow imbalance at level {i} over {{w}} s")
         ),
-        *_windowed("update_intensity", "1/s", "order_flow", "", "book updates a second over {w} s"),
-        *_windowed("trade_imbalance", "[-1, 1]", "trades", "", "bought less sold volume over their sum, {w} s; 0 without a trade"),
-        *_windowed("signed_volume", "base", "trades", "", "bought less sold volume over {w} s"),
+        *_windowed("update_intensity", "1/s", "order_flow", PLAIN, "book updates a second over {w} s"),
+        *_windowed(
+            "trade_imbalance",
+            "[-1, 1]",
+            "trades",
+            PLAIN,
+            "bought less sold volume over their sum, {w} s, unknown aggressors left out; 0 without a trade",
+            version=2,
+        ),
+        *_windowed("signed_volume", "base", "trades", PLAIN, "bought less sold volume over {w} s"),
         *(
-            Feature(f"volume_zscore_{w}", "sigma", 301.0, "trades", "", f"volume of {w} s against the {w} s volumes of the last 300 s")
+            Feature(f"volume_zscore_{w}", "sigma", 301.0, "trades", PLAIN, f"volume of {w} s against the {w} s volumes of the last 300 s")
             for w in WINDOWS
         ),
-        *_windowed("trade_intensity", "1/s", "trades", "", "trades a second over {w} s"),
+        *_windowed("trade_intensity", "1/s", "trades", PLAIN, "trades a second over {w} s"),
         *_windowed(
             "effective_spread_bps",
             "bps",
             "trades",
-            "",
+            "Huang and Stoll 1996",
             "size-weighted cost of taking against the mid just before, both ways, over {w} s; 0 without a trade",
         ),
         *_windowed(
             "price_impact_bps",
             "bps",
             "trades",
-            "",
+            "Huang and Stoll 1996",
             "move of the mid in a trade's direction 5 s after it, trades that became 5 s old in the last {w} s; 0 without one",
             extra_s=5.0,
         ),
@@ -121,6 +132,7 @@ def _flow() -> list[Feature]:
             "trades",
             "Amihud 2002",
             "mean of |return| over quote volume, 1 s buckets with a trade in the last 300 s",
+            version=2,
         ),
         Feature("roll_spread_300", "price", 300.0, "trades", "Roll 1984", "spread implied by the bounce of trade prices over 300 s"),
         Feature(
@@ -136,21 +148,28 @@ def _flow() -> list[Feature]:
 
 def _clock() -> list[Feature]:
     return [
-        Feature("hour", "h", 0.0, "clock", "", "UTC hour of the day"),
-        Feature("minute", "min", 0.0, "clock", "", "minute of the hour"),
-        Feature("day_of_week", "d", 0.0, "clock", "", "0 Monday to 6 Sunday, UTC"),
-        Feature("hour_sin", "", 0.0, "clock", "", "sine of the time of day"),
-        Feature("hour_cos", "", 0.0, "clock", "", "cosine of the time of day"),
+        Feature("hour", "h", 0.0, "clock", "calendar", "UTC hour of the day"),
+        Feature("minute", "min", 0.0, "clock", "calendar", "minute of the hour"),
+        Feature("day_of_week", "d", 0.0, "clock", "calendar", "0 Monday to 6 Sunday, UTC"),
+        Feature("hour_sin", "", 0.0, "clock", "calendar", "sine of the time of day"),
+        Feature("hour_cos", "", 0.0, "clock", "calendar", "cosine of the time of day"),
     ]
 
 
 def _regime() -> list[Feature]:
-    source = "Adams and MacKay 2007"
+    source, since = "Adams and MacKay 2007", "while cold or doubtful; counted from the first book, or the first behind 300 s of silence"
     return [
         Feature(
-            "bocpd_change_prob", "[0, 1]", 300.0, "regime", source, "probability that the 1 s returns changed within the last five seconds"
+            "bocpd_change_prob",
+            "[0, 1]",
+            306.0,
+            "regime",
+            source,
+            "probability that the 1 s returns changed within the last five seconds",
+            2,
+            since,
         ),
-        Feature("bocpd_run_length", "s", 300.0, "regime", source, "posterior mean of the time since the last change"),
+        Feature("bocpd_run_length", "s", 301.0, "regime", source, "posterior mean of the time since the last change", 2, since),
     ]
 
 

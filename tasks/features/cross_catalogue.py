@@ -4,23 +4,23 @@ A row is made at each step of a common clock, the latest exchange time that any 
 venue whose book is older than 2 s, or doubtful, is not there.
 """
 
-from tasks.features.catalogue import Feature
+from tasks.features.catalogue import PLAIN, Feature
 
 
-def _f(name: str, unit: str, meaning: str, warmup_s: float = 0.0, family: str = "cross_venue") -> Feature:
-    return Feature(name, unit, warmup_s, family, "", meaning)
+def _f(name: str, unit: str, meaning: str, warmup_s: float = 0.0, source: str = PLAIN) -> Feature:
+    return Feature(name, unit, warmup_s, "cross_venue", source, meaning, missing="with no venue there, or while cold")
 
 
 CROSS_FEATURES: tuple[Feature, ...] = (
     _f("price_dispersion", "bps", "standard deviation of the mids over their mean; NaN with one venue"),
     _f("max_price_spread_bps", "bps", "highest less lowest mid over their mean; NaN with one venue"),
     _f("price_divergence", "price", "standard deviation of the mids; NaN with one venue"),
-    _f("mid_deviation_bps", "bps", "own mid against the volume-weighted mean of all; plain mean while nobody traded"),
+    _f("mid_deviation_bps", "bps", "own mid against the volume-weighted mean of all; plain mean while nobody traded", 60.0),
     _f("best_arb_opportunity_bps", "bps", "highest bid of one venue over the ask of another, net of both taker fees, floored at 0"),
     _f("arb_opportunity_count", "", "ordered pairs of venues for which that is above 0"),
     _f("arb_duration_ms", "ms", "how long there has been such a pair"),
-    _f("vw_price_dispersion", "bps", "volume-weighted standard deviation of the mids; NaN while nobody traded"),
-    _f("volume_concentration", "[0, 1]", "Herfindahl index of the volumes of 60 s; NaN while nobody traded"),
+    _f("vw_price_dispersion", "bps", "volume-weighted standard deviation of the mids; NaN while nobody traded", 60.0),
+    _f("volume_concentration", "[0, 1]", "Herfindahl index of the volumes of 60 s; NaN while nobody traded", 60.0, "Herfindahl 1950"),
     _f(
         "price_sync_correlation",
         "[-1, 1]",

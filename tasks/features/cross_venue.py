@@ -116,6 +116,7 @@ def _prices(s, out, row, here):
     if n == 0:
         return np.nan
     average = total / n
+    is_whole = s["clock_ns"] - s["began_ns"] >= MINUTE * 10 * GRID_NS  # volumes of less than 60 s are not compared
     centre = weighted / volume if volume > 0.0 else average
     squares = off = herfindahl = 0.0
     for i in range(s["n"]):
@@ -125,13 +126,13 @@ def _prices(s, out, row, here):
             squares += (v["mid"] - average) ** 2
             off += traded * (v["mid"] - centre) ** 2
             herfindahl += traded * traded
-            row["deviation"][i] = 1e4 * (v["mid"] - centre) / centre
+            row["deviation"][i] = 1e4 * (v["mid"] - centre) / centre if is_whole else np.nan
     out[_AVERAGE] = average
     if n > 1:
         out[_DIVERGENCE] = math.sqrt(squares / n)
         out[_DISPERSION] = 1e4 * out[_DIVERGENCE] / average
         out[_MAX_SPREAD] = 1e4 * (high - low) / average
-    if volume > 0.0:
+    if volume > 0.0 and is_whole:
         out[_VW] = 1e4 * math.sqrt(off / volume) / centre
         out[_CONCENTRATION] = herfindahl / (volume * volume)
     out[_DEPTH] = (bids - asks) / (bids + asks) if bids + asks > 0.0 else np.nan

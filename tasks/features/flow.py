@@ -34,7 +34,7 @@ _KYLE, _AMIHUD, _ROLL, _VPIN, _COMPRESSION, _DRIFT, _HOUR = (
 _MINUTE_SPAN, _LONG_SPAN = np.int64(3), np.int64(4)  # the 60 s and 300 s windows in SPANS
 _SECONDS_NS = (BUCKETS + 1) * SECOND  # by then every bucket was a whole clean second
 _SQUARED, _SPREAD = np.int64(5), np.int64(6)  # columns of a book entry behind the five levels
-_BOUGHT, _SOLD, _COST, _COSTED, _PRODUCT, _STEP, _STEP_BEFORE = np.arange(7)
+_BOUGHT, _SOLD, _COST, _COSTED, _PRODUCT, _STEP, _STEP_BEFORE, _UNKNOWN = np.arange(8)
 _NO_PAIR = 2  # the first two trades of a clean stream end no pair of price steps
 
 
@@ -112,8 +112,7 @@ def on_trade(s, trades, row):
         entry["total"][c] = s["trade_total"][c]
         entry["lost"][c] = s["trade_lost"][c]
     total, lost = s["trade_total"], s["trade_lost"]
-    add(total, lost, _BOUGHT, 0.5 * (1.0 + side) * size)  # of an unknown aggressor: half each
-    add(total, lost, _SOLD, 0.5 * (1.0 - side) * size)
+    add(total, lost, _BOUGHT if side > 0.0 else _SOLD if side < 0.0 else _UNKNOWN, size)
     if not np.isnan(entry["mid"]):
         add(total, lost, _COST, size * 2e4 * side * (price - entry["mid"]) / entry["mid"])
         add(total, lost, _COSTED, size)
@@ -242,7 +241,7 @@ def flow_features(s, books, trades, out):
             sold = _trade_sum(s, trades, k, _SOLD)
             n = s["trade_head"] - s["trade_tail"][k]
             out[_SIGNED + k] = bought - sold
-            out[_IMBALANCE + k] = (bought - sold) / (bought + sold) if n and bought + sold > 0.0 else 0.0
+            out[_IMBALANCE + k] = (bought - sold) / (bought + sold) if bought + sold > 0.0 else 0.0
             out[_TRADES + k] = n / w
             costed = _trade_sum(s, trades, k, _COSTED)
             out[_EFFECTIVE + k] = _trade_sum(s, trades, k, _COST) / costed if costed > 0.0 else 0.0
@@ -258,7 +257,7 @@ def flow_features(s, books, trades, out):
         out[_ZSCORE + k] = np.nan
         mean, std = s["per_second"][2 * k], s["per_second"][2 * k + 1]
         if clean >= _SECONDS_NS:
-            volume = _trade_sum(s, trades, k, _BOUGHT) + _trade_sum(s, trades, k, _SOLD)
+            volume = _trade_sum(s, trades, k, _BOUGHT) + _trade_sum(s, trades, k, _SOLD) + _trade_sum(s, trades, k, _UNKNOWN)
             out[_ZSCORE + k] = (volume - mean) / std if std > 1e-9 * mean else 0.0
     _long_features(s, books, trades, out, clean)
     _calendar(s, out)

@@ -31,10 +31,13 @@ def _kyle(s, last, n):
 
 
 @njit(cache=True)
-def _amihud(s):
+def _amihud(s, last):
+    # Oldest first, wherever the ring stands: two folds that began at different seconds agree to the last bit.
     total = 0.0
     n = 0
-    for i in range(BUCKETS):
+    i = last
+    for _ in range(BUCKETS):
+        i = i + 1 if i + 1 < BUCKETS else 0
         if s["b_quote"][i] > 0.0:
             total += s["b_return"][i]
             n += 1
@@ -104,4 +107,4 @@ def _refresh(s):
         for k in range(3):
             out[2 * k], out[2 * k + 1] = _volume_moments(s, last, _W[k])
         out[7] = _kyle(s, last, BUCKETS)
-        out[8] = _amihud(s)
+        out[8] = _amihud(s, last)

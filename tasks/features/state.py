@@ -18,9 +18,10 @@ VPIN_BUCKETS = 50
 HOUR = 3600 * SECOND
 
 # Columns that are summed over windows.  Books: five levels of order flow, squared return,
-# spread.  Trades: buys, sells, cost x size, size with a mid; price steps for Roll's covariance.
+# spread.  Trades: buys, sells, cost x size, size with a mid; price steps for Roll's covariance;
+# what neither side is known to have taken.
 N_BOOK = 7
-N_TRADE = 7
+N_TRADE = 8
 
 # An entry holds the running totals just before it, so a window's sum is a difference of two
 # totals: nothing is added up twice, and an event that leaves a window costs nothing.  Totals

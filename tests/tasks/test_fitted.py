@@ -6,7 +6,7 @@ from models.garch import Garch
 from models.microprice import Microprice
 from tasks.features.catalogue import NAMES
 from tasks.featurize import featurize, waves
-from tasks.fitted import DAY_NS, by_day, fit, in_force
+from tasks.fitted import DAY_NS, fit, in_force
 from tasks.label import label
 from tasks.record import Recorder
 from tests.streams import KINDS, good, market
@@ -183,15 +183,3 @@ def test_too_little_leaves_things_as_they_were(tmp_path, tables):
     few.save_state(f"fits-1/{VENUE}/{SYMBOL}/{DAYS[1]}", OTHER.content)
     assert fit(few, VENUE, SYMBOL, DAYS[2]).id == OTHER.id
     assert fit(few, VENUE, "ETH-USDT-PERP", DAYS[2]) == Fits()
-
-
-def test_days_begin_with_their_first_book(tables):
-    parts = list(by_day(*tables))
-    assert [day for day, _ in parts] == list(DAYS)
-    for k in range(3):
-        assert np.concatenate([rows[k] for _, rows in parts]).tobytes() == tables[k].tobytes()
-    for _, (books, *rest) in parts[1:]:
-        assert all(rows["event_seq"].min() >= books["event_seq"][0] for rows in rest if rows.size)
-    nothing = tables[0][:0]
-    assert [day for day, _ in by_day(nothing, tables[1][:0], tables[2][:1])] == [DAYS[0]]
-    assert list(by_day(nothing, tables[1][:0], tables[2][:0])) == []

@@ -8,8 +8,9 @@ from models.registry import ChampionModel
 from simulator import frames
 from tasks.features.catalogue import NAMES, SETS
 from tasks.featurize import featurize
+from tasks.past import warm_from
 from tasks.record import Recorder, record
-from tasks.score import LiveModel, score, warm_from
+from tasks.score import LiveModel, score
 from tests.captures import CAPTURES
 from warehouse.lake import Lake
 from warehouse.schema import GAP, row_dtype

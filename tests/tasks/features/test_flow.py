@@ -190,7 +190,7 @@ def test_trades_before_the_first_book_cost_nothing_known():
 
 def test_an_unknown_aggressor_is_volume_without_a_side():
     ns = START_NS + np.arange(1, 4) * SECOND
-    for sides, imbalance, signed in (((0, 0), 0.0, 0.0), ((0, 1), 0.25, 1.0)):
+    for sides, imbalance, signed in (((0, 0), 0.0, 0.0), ((0, 1), 1.0, 1.0)):
         trades = trades_at(ns[0] + np.array([1, 2]), [90.0, 110.0], [3.0, 1.0], sides)
         _, out = Features().batch(*in_order(books_at(ns), trades, good(START_NS)))
         assert column(out, "trade_imbalance_1")[1] == imbalance
