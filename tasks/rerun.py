@@ -3,7 +3,8 @@
 An hour of `raw` begins in the middle of a recording.  What the adapter knew there was kept beside
 it; where it was not, or does not fit any more, the frames since the recording began bring the
 adapter to that point, without a row.  A lake that has the recording knows its rows already and
-skips them; in any other they are numbered anew.
+skips them; in any other they are numbered anew.  There the stretches that the adapter itself doubts
+are findings again; what was found beside its frames (a witness, a clock, a connection) is not in them.
 """
 
 from collections.abc import Callable, Iterator, Sequence
@@ -22,6 +23,7 @@ from tasks.venues.wire import Adapter
 from warehouse.errors import SessionSupersededError, WarehouseError
 from warehouse.lake import Lake
 from warehouse.raw import Capture, captures, run_up
+from warehouse.schema import SUSPECT
 from warehouse.session import Session, Writer
 
 TABLES = ("l2_snapshots", "trades", "coverage_changes", "unreadable")
@@ -63,7 +65,8 @@ def rerun(lake: Lake, venue: str, paths: Sequence[Path], progress: Callable[[int
 def _rerun(lake: Lake, writer: Writer, venue: str, files: list[Capture], told: Rerun, progress: Callable[[int], None]) -> None:
     symbol, run = told.symbol, told.run
     is_known = run in lake.sessions(venue, symbol)
-    session = writer.session(venue, symbol, run if is_known else f"{run}-{files[0].first_ns}", TABLES)
+    tables = TABLES if is_known else (*TABLES, "findings")
+    session = writer.session(venue, symbol, run if is_known else f"{run}-{files[0].first_ns}", tables)
     adapter = _taken_up(lake, venue, files[0], session, told)
     rows = _Rows(session, adapter, is_known)
     pending = 0
@@ -71,6 +74,9 @@ def _rerun(lake: Lake, writer: Writer, venue: str, files: list[Capture], told: R
         for receive_ns, frame in _frames(files, told, progress):
             told.frames += 1
             for event in adapter.receive(frame, receive_ns):
+                found = rows.doubts(receive_ns) if event == CHANGE else 0
+                if found:
+                    told.rows["findings"] = told.rows.get("findings", 0) + found
                 table = rows.take(event)
                 if table:
                     told.rows[table] += 1
@@ -145,6 +151,7 @@ class _Rows:
             BOOK: ("l2_snapshots", adapter.row), TRADE: ("trades", adapter.trade), CHANGE: ("coverage_changes", adapter.change),
         }  # fmt: skip
         self._adapter = adapter
+        self._finding_seq = session.base.get("findings", -1)  # -1 in a lake that has them from the recording
         self._ahead: dict[str, int] = dict.fromkeys((*TABLES, "event"), 0) if is_known else {}
 
     def take(self, event: int) -> str:
@@ -161,6 +168,18 @@ class _Rows:
         self._number(table, row[0])
         self._session.append(table, row)
         return table
+
+    def doubts(self, receive_ns: int) -> int:
+        """Append the stretches that the adapter doubts since the last call as findings, and return how many."""
+        waiting, told = getattr(self._adapter, "doubts", None), 0
+        while waiting:
+            begin_ns, end_ns, why = waiting.popleft()
+            if self._finding_seq < 0:
+                continue
+            row = {"exchange_ns": begin_ns, "receive_ns": receive_ns, "seq": self._finding_seq, "end_ns": max(begin_ns, end_ns)}
+            self._session.append("findings", [row | {"kind": SUSPECT, "expected": 0.0, "received": 0.0, "detail": why}])
+            self._finding_seq, told = self._finding_seq + 1, told + 1
+        return told
 
     def _number(self, table: str, row: Any) -> None:
         # The first row of a table and the first event of all tell how far the numbers are apart.

@@ -10,6 +10,8 @@ from tasks.record import RECORDED, Recorder, record
 from tasks.rerun import rerun
 from tasks.venues.ladder import Instrument
 from tests.checked_feed import okx_book, okx_trade
+from tests.coinbase_frames import START_NS as MADE_NS
+from tests.coinbase_frames import snapshot, update
 from warehouse.lake import Lake
 from warehouse.raw import captures
 from warehouse.schema import row_dtype
@@ -184,3 +186,19 @@ def test_an_hour_without_its_state_is_counted_in_the_contracts_that_the_venue_to
     (told,) = rerun(again, "okx", sorted((lake.raw / "okx").glob("*/*")))
     assert told.rows["l2_snapshots"] == 1
     assert again.rows("l2_snapshots", "okx", "LTC-USDT-PERP")["bid_sz"][-1, 0] == pytest.approx(3.0)
+
+
+def test_what_the_adapter_doubts_is_doubted_again_in_another_lake(tmp_path):
+    recorder = Recorder(Lake(tmp_path / "first"), "coinbase_exchange", "made", keep_raw=True, watch=Watch())
+    back = [snapshot(), update(["buy", "99.60", "1"], ns=MADE_NS + 9000), update(["buy", "99.70", "1"], ns=MADE_NS + 8000)]
+    for n, frame in enumerate(back):
+        recorder.take("BTC-USD", MADE_NS + n, frame)
+    recorder.commit()
+    recorder.close()
+    for root in (tmp_path / "again", tmp_path / "again", tmp_path / "first"):
+        lake = Lake(root)
+        rerun(lake, "coinbase_exchange", [recorder.lake.raw])
+        (found,), (wanted,) = (one.read("findings").to_pylist() for one in (lake, recorder.lake))
+        assert {name: found[name] for name in found if name != "receive_ns"} == {
+            name: wanted[name] for name in wanted if name != "receive_ns"
+        }
