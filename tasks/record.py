@@ -258,6 +258,7 @@ class Recorder:
         for stream in self.streams.values():
             if stream.day_ends_ns and time.monotonic() >= stream.look_s:
                 stream.look_s = time.monotonic() + _LOOK_S
+                stream.features.bars()  # a rebuild of the day writes them; here they would only pile up
                 tomorrow = str(np.datetime64(stream.day_ends_ns // DAY_NS, "D"))
                 stream.fits_ahead = in_force(self.lake, self.venue, stream.adapter.symbol, tomorrow)
 

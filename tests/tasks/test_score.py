@@ -52,6 +52,15 @@ def test_live_scores_equal_batch_scores_bit_for_bit(events, tmp_path):
     assert score(batch, model, VENUE, SYMBOL)["rows"] == 0
 
 
+def test_bars_of_a_scorer_do_not_pile_up(events, tmp_path):
+    scorer = Recorder(Lake(tmp_path), VENUE, "s", lambda: None)
+    for item in events:
+        scorer.take(*item)
+    scorer.look_ahead()
+    assert scorer.stream(RAW).features.bars().size == 0
+    scorer.close()
+
+
 def test_a_new_champion_takes_over_between_two_books(events, tmp_path):
     models, asked = [_champion(1, 1), _champion(2, 2)], []
 

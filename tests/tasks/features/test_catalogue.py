@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 
+from tasks.detectors.fold import Detectors
 from tasks.features.bar_catalogue import BAR_FEATURES, BAR_NAMES
 from tasks.features.catalogue import FEATURES, NAMES, SETS, VERSION, columns
 from tasks.features.cross_catalogue import CROSS_FEATURES, CROSS_NAMES
@@ -15,9 +16,10 @@ from tests.streams import SECOND, START_NS, books_at, good, in_order, market, st
 from warehouse.schema import OK
 
 REGIMES = {"bocpd_change_prob", "bocpd_run_length"}  # the detectors fill them: tests/tasks/detectors/test_fold.py
-OWN_RULE = REGIMES | {"vpin", "microprice_drift_bps", "gap_bid_bps", "gap_ask_bps"} | {name for name in NAMES if "_cost_bps_" in name}
+OWN_RULE = {"vpin", "microprice_drift_bps", "gap_bid_bps", "gap_ask_bps"} | {name for name in NAMES if "_cost_bps_" in name}
 WARMUP_NS = np.array([feature.warmup_s for feature in FEATURES]) * 1e9
 RULED = np.array([name not in OWN_RULE for name in NAMES])
+BEFORE_DETECTORS = np.array([name not in REGIMES for name in NAMES])
 
 
 def test_every_feature_says_what_it_is():
@@ -71,12 +73,12 @@ def test_unknown_names_are_told():
         columns(("mid", "no_such"))
 
 
-def check_warmup(meta, out):
+def check_warmup(meta, out, ruled=RULED):
     clean = meta["clean_ns"][:, None]
     usable = (meta["doubt"] == OK) & ~np.isnan(out[:, 0])
     expected = np.where(usable[:, None], clean < WARMUP_NS, True)
-    differing = (np.isnan(out) != expected)[:, RULED]
-    assert not differing.any(), [(int(n), np.array(NAMES)[RULED][k]) for n, k in np.argwhere(differing)[:5]]
+    differing = (np.isnan(out) != expected)[:, ruled]
+    assert not differing.any(), [(int(n), np.array(NAMES)[ruled][k]) for n, k in np.argwhere(differing)[:5]]
     assert not np.isinf(out).any()
 
 
@@ -88,14 +90,16 @@ def test_a_number_is_missing_exactly_during_its_warmup(offset_ns):
     rng = np.random.default_rng(offset_ns)
     books = books_at(ns, 100.0 + rng.integers(0, 3, len(ns)), 104.0 + rng.integers(0, 3, len(ns)), size=rng.random(len(ns)) + 0.5)
     trades = trades_at(ns[::2], 102.0, rng.random(len(ns[::2])), rng.choice((-1, 1), len(ns[::2])))
-    check_warmup(*Features().batch(*in_order(books, trades, good(since))))
+    meta, out = Features().batch(*in_order(books, trades, good(since)))
+    Detectors().batch(meta, out)
+    check_warmup(meta, out)
 
 
 def test_warmup_of_a_busy_stream():
-    check_warmup(*Features().batch(*market(3)))
+    check_warmup(*Features().batch(*market(3)), RULED & BEFORE_DETECTORS)
 
 
 @settings(max_examples=60, deadline=None)
 @given(streams())
 def test_warmup_and_finite_numbers_whatever_comes(tables):
-    check_warmup(*Features().batch(*tables))
+    check_warmup(*Features().batch(*tables), RULED & BEFORE_DETECTORS)
