@@ -67,6 +67,14 @@ class CostsMissingError(ModelError):
         super().__init__(f"a Sharpe ratio needs a cost above 0 bps a round trip, received {cost_bps}")
 
 
+class FeatureSetError(ModelError):
+    """A feature set that a model of single book updates cannot be trained on."""
+
+    def __init__(self, name: str, trainable: tuple[str, ...]) -> None:
+        self.name, self.trainable = name, trainable
+        super().__init__(f"models are trained on the feature sets {', '.join(trainable)}; received {name!r}: choose one of them")
+
+
 class NoChampionError(ModelError):
     """The registry has no model under the alias."""
 

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 from prefect import task
 
+from models.errors import FeatureSetError
 from models.labels import doubt_over
 from models.plots import figures
 from models.registry import TRAINED_UNTIL, Registry
@@ -30,6 +31,7 @@ _LABELS = ("event_seq", "doubt", "label_end_ns", "barrier_end_ns", "direction", 
 WARM_NS = 30_000_000_000  # a row counts once its stream was clean for as long as most features look back
 FEATURE_SET = "l2_core"
 BASELINE = "imbalance_1"  # queue imbalance alone: what a model must beat to be worth anything
+TRAINABLE = tuple(name for name, names in SETS.items() if BASELINE in names)  # rows of single updates, the baseline among them
 
 
 @dataclass(frozen=True)
@@ -61,7 +63,11 @@ def examples_of(
     ------
     UnknownStreamError
         If the stream has no features or no labels.
+    FeatureSetError
+        If the set is not one of single book updates that holds the baseline.
     """
+    if feature_set not in TRAINABLE:
+        raise FeatureSetError(feature_set, TRAINABLE)
     for table in ("features", "labels"):
         found = sorted({key[:2] for key in lake.partitions(table)})
         if (venue, symbol) not in found:

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from mlflow import MlflowClient
 
-from models.errors import TooLittleDataError
+from models.errors import FeatureSetError, TooLittleDataError
 from models.meta import trades_of
 from models.registry import Registry
 from models.training import Choices
@@ -79,6 +79,12 @@ def test_a_second_model_is_judged_on_later_trades_and_kept_with_the_run(taught):
     assert logged["meta_precision_25"] == rows[1]["precision"]
     with pytest.raises(TooLittleDataError, match="two fees of 100 bps needs at least 1 rows"):
         second_model(registry, trained.run_id, trained.examples, trained.result, fee_bps=100.0)
+
+
+@pytest.mark.parametrize("name", ["bars_41", "cross_venue_15", "trades", "no_such"])
+def test_sets_that_cannot_be_trained_on_are_told(tmp_path, name):
+    with pytest.raises(FeatureSetError, match="all, l2_core"):
+        examples_of(Lake(tmp_path), "binance_usdm", "BTC-USDT-PERP", name)
 
 
 def test_without_the_hidden_state_there_is_nothing_to_find(tmp_path):
