@@ -20,7 +20,7 @@ from tasks.venues.directory import raw_symbol
 from warehouse.lake import Lake
 
 SHARE = 0.1  # of each venue's request budget
-COMMIT_S, SEAL_S, SHOW_S = 0.5, 30.0, 15.0
+COMMIT_S, SEAL_S, SHOW_S, FUNDING_S = 0.5, 30.0, 15.0, 3600.0
 
 
 def assets(settings: Settings) -> dict[str, dict[str, str]]:
@@ -66,10 +66,7 @@ async def normalise(base: str | None = None, seconds: float | None = None) -> St
                 if made := (await instruments_of(venue, where, rest)).get(raw):
                     instruments[venue] = made
             normaliser = Normaliser(lake, base, venues, settings.quote_rates, {"": settings.taker_fee_bps}, instruments, publish)
-            for venue, symbol in venues.items():
-                paid = lake.rows("funding_rates", venue, symbol)
-                if paid.size:
-                    normaliser.funding(venue, float(paid[-1]["funding_rate"]))
+            normaliser.look_up_funding()
             await _run(normaliser, feeds, told.stop)
         return told.state(f"{normaliser.rows:,} rows of {base} over {len(venues)} venues")
 
@@ -104,15 +101,18 @@ async def _run(normaliser: Normaliser, feeds: dict, stop: asyncio.Event) -> None
 
 
 async def _keep(normaliser: Normaliser, stop: asyncio.Event) -> None:
-    sealed_s = shown_s = time.monotonic()
+    sealed_s = shown_s = paid_s = time.monotonic()
     while not stop.is_set():
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(stop.wait(), COMMIT_S)
-        await asyncio.to_thread(normaliser.writer.commit)
+        await asyncio.to_thread(normaliser.commit)
         now = time.monotonic()
         if now - sealed_s >= SEAL_S:
             sealed_s = now
-            await asyncio.to_thread(normaliser.writer.seal)
+            await asyncio.to_thread(normaliser.seal)
+        if now - paid_s >= FUNDING_S:
+            paid_s = now
+            await asyncio.to_thread(normaliser.look_up_funding)
         if now - shown_s >= SHOW_S:
             shown_s = now
             fold = normaliser.fold

@@ -17,11 +17,13 @@ from tasks.features.cross_venue import CrossVenue
 from tasks.venues import directory
 from tasks.venues.events import BOOK, CHANGE, TRADE
 from tasks.venues.ladder import Instrument
+from warehouse.errors import LakeFullError
 from warehouse.lake import Lake
 from warehouse.schema import OK, row_dtype
 from warehouse.session import Session
 
 ALL = "all"  # the venue that rows of all venues are stored under
+_HOUR_NS = 3_600_000_000_000
 _BACK_NS = 600_000_000_000  # how far the common clock may run backwards from one run to the next
 _FIELDS = {
     "avg_price": "avg_price",
@@ -87,6 +89,27 @@ def signal_between_venues(lake: Lake, base: str) -> int:
         return writer.commit()
 
 
+def newest_funding(rows: np.ndarray) -> float:
+    """Return the newest funding rate by time, share of the notional per 8 hours; NaN without a row.
+
+    Venues pay every 1, 4 or 8 hours.  How often tells the least distance of the last ten payments,
+    to the hour; one payment alone counts as of 8 hours.
+
+    Examples
+    --------
+    >>> rows = np.zeros(3, row_dtype("funding_rates"))
+    >>> rows["exchange_ns"], rows["funding_rate"] = np.array([2, 0, 1]) * _HOUR_NS, [2e-5, 9e-5, 5e-5]
+    >>> round(newest_funding(rows), 9)
+    0.00016
+    """
+    if not rows.size:
+        return np.nan
+    rows = rows[np.argsort(rows["exchange_ns"], kind="stable")][-10:]
+    apart = np.rint(np.diff(rows["exchange_ns"]) / _HOUR_NS)
+    hours = apart[apart > 0].min(initial=8.0)
+    return float(rows["funding_rate"][-1] * 8.0 / hours)
+
+
 class Normaliser:
     """The instruments of one base asset, folded as one.
 
@@ -132,7 +155,7 @@ class Normaliser:
         self._seq = int(self._session.base.get("consolidated", 0))
         self._divergence = catch_up(lake, self._session)
         self._seen = np.zeros(1, row_dtype("consolidated"))
-        self.rows = 0
+        self._lake, self.rows, self.full = lake, 0, 0
 
     def wanting(self, venue: str) -> list[str]:
         """Return the venue's symbol if its book must be fetched."""
@@ -140,8 +163,29 @@ class Normaliser:
         return [adapter.raw_symbol] if adapter.needs_snapshot else []
 
     def funding(self, venue: str, rate: float) -> None:
-        """Note the last funding rate of a venue's instrument."""
+        """Note the last funding rate of a venue's instrument, per 8 hours."""
         self.fold.funding(self._places[venue], rate)
+
+    def look_up_funding(self) -> None:
+        """Note the newest rate of each instrument that the lake holds, per 8 hours."""
+        for venue, symbol in self.symbols.items():
+            self.funding(venue, newest_funding(self._lake.rows("funding_rates", venue, symbol)))
+
+    def commit(self) -> int:
+        """Acknowledge the rows made so far; on a full disk none, and they go with a later commit."""
+        try:
+            return self.writer.commit()
+        except LakeFullError:
+            self.full += 1
+            return 0
+
+    def seal(self) -> int:
+        """Move what was acknowledged into the tables; on a full disk it stays acknowledged."""
+        try:
+            return self.writer.seal()
+        except LakeFullError:
+            self.full += 1
+            return 0
 
     def take(self, venue: str, receive_ns: int, frame: bytes) -> None:
         """Fold one frame of one venue."""

@@ -293,7 +293,7 @@ TABLES = {
                 Column("late_ms", "f8", "ms", "age of the oldest book that was used"),
                 Column("avg_price", "f8", "price", "mean of the mids"),
                 Column("price_divergence", "f8", "price", "standard deviation of the mids"),
-                Column("funding_delta", "f8", "", "highest less lowest funding rate of perpetuals, NaN without two"),
+                Column("funding_delta", "f8", "", "highest less lowest funding rate of perpetuals, each per 8 hours, NaN without two"),
                 Column("best_bid", "f8", "price", "best bid over venues"),
                 Column("best_ask", "f8", "price", "best ask over venues"),
                 Column("best_bid_venue", "i8", "", "place of its venue in tasks.venues.directory.VENUES"),

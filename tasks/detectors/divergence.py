@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from warehouse.schema import ARBITRAGE, FUNDING_DIVERGENCE, row_dtype
 
 ARB_BPS = 0.0  # net of both taker fees: anything above is a gain on paper
-FUNDING_DELTA = 5e-4  # of the notional, each time funding is paid
+FUNDING_DELTA = 5e-4  # of the notional, per 8 hours
 COOLDOWN_S = 30.0
 
 _LONG_AGO = -(1 << 62)

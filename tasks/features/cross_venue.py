@@ -291,7 +291,7 @@ class CrossVenue:
         self.state["venue"]["ns"][0, i] = 0
 
     def funding(self, i: int, rate: float) -> None:
-        """Note the last funding rate that the i-th venue paid."""
+        """Note the last funding rate that the i-th venue paid; all of one unit, per 8 hours."""
         self.state["venue"]["funding"][0, i] = rate
 
     def values(self, row: np.ndarray) -> Mapping[str, float]:

@@ -5,12 +5,13 @@ import asyncio
 import numpy as np
 import pytest
 
-from flows.normalise import assets
+from flows.normalise import _keep, assets
 from flows.settings import Settings
 from simulator.server import serve
 from tasks.normalise import ALL, MORE, NoRateError, Normaliser, base_and_quote, signal_between_venues
 from tasks.stream import Endpoints, stream
 from tasks.venues import directory
+from warehouse.errors import LakeFullError
 from warehouse.lake import Lake
 from warehouse.schema import ARBITRAGE, FUNDING_DIVERGENCE, row_dtype
 
@@ -74,6 +75,54 @@ def test_signals_that_a_kill_took_come_with_the_next_run(tmp_path):
         session.append("consolidated", whole.rows("consolidated", ALL, "BTC"))
     normalised(cut, [(80, 81)])
     assert told(cut)[: len(told(whole))] == told(whole)
+
+
+def test_funding_is_the_newest_by_time_and_of_eight_hours(tmp_path):
+    lake, hour = Lake(tmp_path), 3_600 * 10**9
+    normaliser = Normaliser(lake, "BTC", PAIR, RATES, {"": 4.0})
+    normaliser.look_up_funding()
+    assert np.isnan(normaliser.fold.state["venue"]["funding"][0, :2]).all()
+    with lake.writer() as writer:
+        for venue, hours, rates in (("binance_usdm", (16, 0, 8), (3e-4, 1e-4, 2e-4)), ("bybit_linear", (4, 2, 3), (4e-5, 2e-5, 9e-5))):
+            rows = np.zeros(3, row_dtype("funding_rates"))  # a later fetch brought the older ones
+            rows["seq"], rows["exchange_ns"], rows["funding_rate"] = np.arange(3), START + np.array(hours) * hour, rates
+            writer.session(venue, PAIR[venue], "paid", ("funding_rates",)).append("funding_rates", rows)
+    normaliser.look_up_funding()
+    np.testing.assert_allclose(normaliser.fold.state["venue"]["funding"][0, :2], (3e-4, 3.2e-4))
+    normaliser.writer.close()
+
+
+def test_rows_outlast_a_full_disk_and_funding_is_looked_up_again(tmp_path, monkeypatch):
+    normaliser, true, left, looks = Normaliser(Lake(tmp_path), "BTC", PAIR, RATES, {"": 4.0}), {}, {"commit": 3, "seal": 1}, []
+    for name in left:
+        true[name] = getattr(normaliser.writer, name)
+
+        def full(name=name):
+            left[name] -= 1
+            if left[name] >= 0:
+                raise LakeFullError(tmp_path, "no space")
+            return true[name]()
+
+        monkeypatch.setattr(normaliser.writer, name, full)
+    monkeypatch.setattr(normaliser, "look_up_funding", lambda: looks.append(1))
+    for name in ("COMMIT_S", "SEAL_S", "FUNDING_S"):
+        monkeypatch.setattr(f"flows.normalise.{name}", 0.01)
+    feed(normaliser, 0, 5)
+
+    async def keep():
+        stop = asyncio.Event()
+        keeper = asyncio.create_task(_keep(normaliser, stop))
+        async with asyncio.timeout(20):
+            while left["commit"] >= 0 or left["seal"] >= 0 or not looks:
+                assert not keeper.done()
+                await asyncio.sleep(0.02)
+        stop.set()
+        await keeper
+
+    asyncio.run(keep())
+    normaliser.writer.close()
+    assert normaliser.full == 4
+    assert Lake(tmp_path).rows("consolidated", ALL, "BTC")["seq"].tolist() == list(range(normaliser.rows))
 
 
 async def recorded(lake, seconds):
