@@ -38,6 +38,9 @@ def check(tables, spans=SPANS_S, sample=1):
             trades = [trade for trade, _ in bar["trades"]]
             assert row["trade_count"] == len(trades)
             assert row["volume"] == pytest.approx(math.fsum(t["size"] for t in trades))
+            weights = [float(t["size"]) for t in trades]
+            vwap = math.fsum(t["size"] * t["price"] for t in trades) / math.fsum(weights) if trades else math.nan
+            assert row["vwap"] == pytest.approx(vwap, nan_ok=True)
             assert row["buy_volume"] == pytest.approx(math.fsum(t["size"] for t in trades if t["aggressor"] > 0))
             if i % sample and i < len(bars) - 3:
                 continue
