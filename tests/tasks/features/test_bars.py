@@ -136,3 +136,21 @@ def test_a_gap_makes_its_bars_doubtful_and_returns_look_over_it():
 def test_the_five_layer_set_has_its_forty_one_columns():
     assert len(BARS_41) == len(set(BARS_41)) == 41
     assert set(BARS_41) <= set(BAR_NAMES)
+
+
+def test_price_impact_of_a_bar_is_that_of_the_trades_that_came_of_age_in_it():
+    books, trades, changes = market(6, n=3000, mean_ns=400_000_000)
+    mid, seq = (books["bid_px"][:, 0] + books["ask_px"][:, 0]) / 2, books["event_seq"]
+    moves = {}
+    for trade in trades:
+        before, of_age = int(np.searchsorted(seq, trade["event_seq"])), int(trade["exchange_ns"]) + 5 * SECOND
+        after = int(np.searchsorted(books["exchange_ns"], of_age, side="right"))
+        if before and trade["aggressor"]:
+            move = 1e4 * trade["aggressor"] * (mid[after - 1] - mid[before - 1]) / mid[before - 1]
+            moves.setdefault(of_age // SECOND + 1, []).append(move)
+    rows = closed((books, trades, changes))
+    rows = rows[(rows["span_s"] == 1) & (rows["doubt"] == OK)]
+    told = rows["values"][:, BAR_NAMES.index("price_impact_bps")]
+    expected = [np.mean(moves.get(int(ns) // SECOND, 0.0)) for ns in rows["exchange_ns"]]
+    assert np.count_nonzero(told) > 100
+    np.testing.assert_allclose(told, expected, atol=1e-9)
