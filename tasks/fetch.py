@@ -65,6 +65,16 @@ class NoAnswerError(FetchError):
         super().__init__(f"{venue} did not answer in {tries} tries; the last time: {type(last).__name__}: {last}")
 
 
+class BlockedError(FetchError):
+    """A venue that wants to be left alone for longer than a run waits."""
+
+    def __init__(self, venue: str, wait_s: float):
+        super().__init__(f"{venue} wants no request for {wait_s:.0f} s, more than the {_LONGEST_S:.0f} s a run waits; the next asks again")
+
+
+_blocked: dict[str, float] = {}  # by venue, until when on the monotonic clock
+
+
 @dataclass(frozen=True)
 class Fetched:
     """What a run brought: rows stored, pages asked for, and the span that is whole now, in ms."""
@@ -210,9 +220,15 @@ class Source:
         self.page = _PAGE[kind].get(client.id, _USUAL_PAGE[kind])
 
     def _asked(self, call: Callable[..., Any], *given: Any) -> Any:
+        if (left_s := _blocked.get(self.venue, 0.0) - time.monotonic()) > 0.0:
+            raise BlockedError(self.venue, left_s)
+
         def wait_s(state: RetryCallState) -> float:
             told = str((self.client.last_response_headers or {}).get("Retry-After", ""))
-            return min(float(told), _LONGEST_S) if told.isdigit() else min(_LONGEST_S, 0.5 * 2.0**state.attempt_number)
+            if told.isdigit() and float(told) > _LONGEST_S:  # asked again before, a venue bans for longer
+                _blocked[self.venue] = time.monotonic() + float(told)
+                raise BlockedError(self.venue, float(told))
+            return float(told) if told.isdigit() else min(_LONGEST_S, 0.5 * 2.0**state.attempt_number)
 
         for attempt in Retrying(
             retry=retry_if_exception_type(ccxt.NetworkError), wait=wait_s, stop=stop_after_attempt(_TRIES), reraise=False,

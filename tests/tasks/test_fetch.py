@@ -9,14 +9,28 @@ import sys
 import threading
 import time
 from contextlib import contextmanager
+from types import SimpleNamespace
 
+import ccxt
 import numpy as np
 import pytest
 from typer.testing import CliRunner
 
 import cli
 from simulator.server import serve
-from tasks.fetch import KINDS, NoAnswerError, NoMarketError, NotServedError, Source, exchange, fetch, merged, missing, unified_symbol
+from tasks.fetch import (
+    KINDS,
+    BlockedError,
+    NoAnswerError,
+    NoMarketError,
+    NotServedError,
+    Source,
+    exchange,
+    fetch,
+    merged,
+    missing,
+    unified_symbol,
+)
 from warehouse.lake import Lake
 
 VENUES = ("binance_spot", "binance_usdm", "binance_coinm", "bybit_spot", "bybit_linear", "coinbase_exchange", "okx", "hyperliquid")
@@ -146,6 +160,22 @@ def test_too_many_requests_are_waited_for_as_long_as_the_venue_says(market, tmp_
     end, began = made.client.milliseconds() // DAY_MS * DAY_MS, time.monotonic()
     assert fetch(Lake(tmp_path), made, end - DAY_MS, end).rows == 288
     assert time.monotonic() - began > 1.9
+
+
+def test_a_long_ban_ends_all_asking_of_that_venue_at_once(monkeypatch):
+    monkeypatch.setattr("tasks.fetch._blocked", {})
+    asked = []
+
+    def ask():
+        asked.append(1)
+        raise ccxt.DDoSProtection("418")
+
+    for _ in range(2):  # another kind of the same venue is not asked for either
+        source = Source.__new__(Source)
+        source.venue, source.client = "binance_spot", SimpleNamespace(last_response_headers={"Retry-After": "300"})
+        with pytest.raises(BlockedError, match=r"binance_spot wants no request for (300|299) s"):
+            source._asked(ask)
+    assert len(asked) == 1
 
 
 def test_what_a_venue_does_not_serve_is_told(market):
