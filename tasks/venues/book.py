@@ -281,7 +281,10 @@ def apply_levels(book, far, side, units, sizes, n):
     sign = 1 - 2 * side
     base = book["base"][side]
     for i in range(n):
-        tick = sign * np.int64(units[i] * inverse + 0.5)
+        tick = np.int64(units[i] * inverse + 0.5)
+        if tick * book["tick"] != units[i]:  # beyond 2**52 half a unit is no float
+            tick = units[i] // book["tick"]
+        tick *= sign
         slot = tick - base
         size = sizes[i]
         if 0 <= slot < WINDOW:

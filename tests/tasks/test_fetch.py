@@ -17,6 +17,7 @@ import pytest
 from typer.testing import CliRunner
 
 import cli
+from cli.shared import FAILED
 from simulator.server import serve
 from tasks.fetch import (
     KINDS,
@@ -233,7 +234,7 @@ def test_the_command_fetches_and_says_what(market, tmp_path):
     result = CliRunner().invoke(
         cli.app, ["backfill", *given[:2], "--symbol", "X-Y", "--rest-url", market.rest_url("bybit_linear"), "--lake", str(tmp_path)]
     )
-    assert result.exit_code == cli.FAILED
+    assert result.exit_code == FAILED
 
 
 def test_ranges_merge_and_what_is_missing_is_what_is_between():

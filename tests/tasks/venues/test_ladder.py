@@ -5,7 +5,7 @@ import re
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from tasks.venues.errors import UnreadableFrameError
@@ -94,6 +94,7 @@ def test_levels_are_those_of_exact_decimals_whatever_comes(depth, stream, data):
         st.tuples(st.integers(0, 1), st.one_of(decimal_texts(), odd_numbers()), st.one_of(decimal_texts(), odd_numbers())), max_size=6
     )
 )
+@example([(0, "50000000000.00001", "1")])  # half a unit more is no float
 def test_a_text_is_read_exactly_or_refused_and_what_is_refused_changes_nothing(levels):
     ladder, naive = Ladder("X", "X-Y"), NaiveBook()
     whole(ladder)
