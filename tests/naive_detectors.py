@@ -3,7 +3,7 @@
 import math
 
 import numpy as np
-from scipy.special import logsumexp
+from scipy.special import gammaln, logsumexp
 from scipy.stats import t as student
 
 from tasks.features.catalogue import NAMES
@@ -67,6 +67,24 @@ def bocpd(x):
     for n in range(len(x)):
         log_p = bocpd_next(log_p, x[:n], x[n])
         out.append(np.exp(log_p))
+    return out
+
+
+def log_evidence(x):
+    """Return the log density of values of one run: a normal with unknown mean and variance, prior (0, 1, 1, 1)."""
+    n, mean = len(x), x.mean()
+    beta = 1.0 + ((x - mean) ** 2).sum() / 2 + n * mean**2 / (2 * (1.0 + n))
+    return gammaln(1.0 + n / 2) - (1.0 + n / 2) * math.log(beta) - math.log(1.0 + n) / 2 - n / 2 * math.log(2 * math.pi)
+
+
+def run_lengths(x, hazard=1 / 250):
+    """Return the run-length distribution after each value, from the densities of whole runs: nothing is predicted."""
+    begun, out = [0.0], []  # log density of the values before a place together with a run that begins there
+    for t in range(1, len(x) + 1):
+        grown = [begun[t - r] + log_evidence(x[t - r : t]) + r * math.log(1 - hazard) for r in range(1, t + 1)]
+        begun.append(logsumexp(grown) + math.log(hazard / (1 - hazard)))
+        log_p = np.array([begun[t], *grown])
+        out.append(np.exp(log_p - logsumexp(log_p)))
     return out
 
 

@@ -29,6 +29,20 @@ def test_posterior_is_that_of_log_space(x):
     np.testing.assert_allclose(posterior(state), naive.bocpd(x)[-1], atol=1e-9)
 
 
+def test_posterior_at_every_value_is_that_of_the_densities_of_whole_runs():
+    # Within 1e-10 of each mass and each probability, and 1e-10 of the expected run.
+    rng = np.random.default_rng(7)
+    x = np.concatenate([rng.normal(mean, 1.0, n) for mean, n in ((0.0, 60), (5.0, 40), (-3.0, 45), (0.0, 15))])
+    state, likeliest = new_bocpd(), []
+    for n, masses in enumerate(naive.run_lengths(x)):
+        change, run = bocpd(x[n : n + 1], state)[0]
+        np.testing.assert_allclose(posterior(state), masses, rtol=0, atol=1e-10, err_msg=f"value {n}")
+        assert change == pytest.approx(masses[: RECENT + 1].sum() if n >= RECENT else math.nan, abs=1e-10, nan_ok=True)
+        assert run == pytest.approx(masses @ np.arange(n + 2), rel=1e-10)
+        likeliest.append(int(masses.argmax()))
+    assert [likeliest[i] for i in (59, 99, 144)] == pytest.approx([60, 40, 45], abs=1)
+
+
 def test_posterior_beyond_500_keeps_its_mass():
     rng = np.random.default_rng(3)
     x = np.concatenate([rng.normal(0, 1, 620), rng.normal(1.5, 2, 60)])
