@@ -100,7 +100,7 @@ from e window w as (order by ns range between {w}::bigint * 1000000000 - 1 prece
 
 
 @pytest.mark.parametrize("w", WINDOWS)
-def test_rolling_sums_agree_with_sql_windows(w):
+def test_rolling_sums_agree_with_sql_windows(w, capsys):
     books, trades, changes = market(8)
     meta, out = Features().batch(books, trades, changes)
     bid, ask, qb, qa = (books[name][:, 0] for name in ("bid_px", "ask_px", "bid_sz", "ask_sz"))
@@ -126,8 +126,14 @@ def test_rolling_sums_agree_with_sql_windows(w):
     final = np.isin(books["event_seq"], wanted["seq"][wanted["final"]]) & (meta["clean_ns"] >= w * SECOND)
     assert final.sum() > 800
     at = np.searchsorted(wanted["seq"], books["event_seq"][final])
+    worst = {}
     for name in ("signed_volume", "trade_intensity", "realized_vol", "trade_imbalance", "ofi", "update_intensity"):
-        np.testing.assert_allclose(column(out, f"{name}_{w}")[final], wanted[name][at], rtol=1e-9, atol=1e-9, err_msg=name)
+        ours, theirs = column(out, f"{name}_{w}")[final], wanted[name][at]
+        np.testing.assert_allclose(ours, theirs, rtol=1e-9, atol=1e-9, err_msg=name)
+        worst[f"{name}_{w}"] = np.abs(ours - theirs).max() / np.abs(theirs).max()
+    with capsys.disabled():
+        print("\nfeature             whose    furthest apart, in shares of the largest")
+        print("\n".join(f"{name:<19} DuckDB   {apart:.1e}" for name, apart in worst.items()))
 
 
 def test_windows_are_open_at_their_old_end_and_closed_at_their_new():

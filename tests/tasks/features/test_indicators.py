@@ -1,9 +1,10 @@
-"""Bar features against other people's code: TA-Lib, SciPy, DuckDB's windows.  The test prints how far apart they are."""
+"""Bar features against other people's code: TA-Lib, SciPy, arch, DuckDB's windows.  The test prints how far apart they are."""
 
 import duckdb
 import numpy as np
 import pytest
 import talib
+from arch import arch_model
 from scipy import stats
 
 from tasks.features.bar_catalogue import BAR_NAMES
@@ -34,6 +35,9 @@ def theirs(high, low, close):
         "WINDOW w15 AS (ORDER BY i ROWS 14 PRECEDING), w60 AS (ORDER BY i ROWS 59 PRECEDING) ORDER BY i",
         params={"log": np.nan_to_num(log).tolist()},
     ).fetchnumpy()
+    # Of bar i we tell the forecast for the next: one return more, whatever it is, has arch tell it too.
+    scale, params = np.nanstd(log), [0.0, 0.06, 0.94]
+    garch = arch_model(np.append(log[1:], 0.0) / scale, mean="Zero", vol="GARCH", p=1, q=1, rescale=False).fix(params)
     piece = np.lib.stride_tricks.sliding_window_view(log, 60)
     pad = np.full(59, np.nan)
     return {
@@ -47,6 +51,7 @@ def theirs(high, low, close):
         "bollinger_lower": ("TA-Lib", bands[2] / close),
         "atr_14": ("TA-Lib", talib.ATR(high, low, close, 14) / close),
         "return_60": ("TA-Lib", talib.ROCP(close, 60)),
+        "garch_vol": ("arch", garch.conditional_volatility * scale),
         "realized_vol_15": ("DuckDB", rolled["v15"]),
         "realized_vol_60": ("DuckDB", rolled["v60"]),
         "return_std_60": ("DuckDB", rolled["s60"]),
