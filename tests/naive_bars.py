@@ -4,10 +4,11 @@ import math
 
 import numpy as np
 
-from tasks.features.bar_catalogue import BAR_NAMES, RETURNS, SPANS_S
+from tasks.features.bar_catalogue import RETURNS
+from tasks.features.catalogue import NAMES
 from tasks.features.fold import Features
 from tests.naive_features import SECOND, merged
-from warehouse.schema import OK
+from warehouse.schema import OK, row_dtype
 
 NAN = math.nan
 
@@ -176,5 +177,63 @@ def features(bars, garch=(0.0, 0.06, 0.94)):
     return out
 
 
-PRICE_NAMES = tuple(name for name in BAR_NAMES[: BAR_NAMES.index("spread_bps")])
-__all__ = ["PRICE_NAMES", "SPANS_S", "bars_of", "features"]
+def of_book(row):
+    """Return what a bar takes from the features of its last book, by name."""
+    return {name: row[NAMES.index(name)] for name in ("spread_bps", "imbalance_5", "depth_bid_5", "depth_ask_5", "vpin")}
+
+
+def of_trades(bar):
+    """Return what follows from the trades of a bar and the mids before them, by name."""
+    bought, sold = (math.fsum(t["size"] for t, _ in bar["trades"] if t["aggressor"] == side) for side in (1, -1))
+    costs = [(t["size"], 2e4 * t["aggressor"] * (t["price"] - mid) / mid) for t, mid in bar["trades"] if t["aggressor"] and mid == mid]
+    weight = math.fsum(size for size, _ in costs)
+    return {
+        "trade_imbalance": (bought - sold) / (bought + sold) if bought + sold else 0.0,
+        "effective_spread_bps": math.fsum(size * cost for size, cost in costs) / weight if weight else 0.0,
+    }
+
+
+def impacts(books, trades, ends_s):
+    """Return the mean moves after trades that came of age in bars of 1 s, by name; of a stream that is clean throughout."""
+    mid, seq, moves = (books["bid_px"][:, 0] + books["ask_px"][:, 0]) / 2, books["event_seq"], {}
+    for trade in trades:
+        before, of_age = int(np.searchsorted(seq, trade["event_seq"])), int(trade["exchange_ns"]) + 5 * SECOND
+        after = int(np.searchsorted(books["exchange_ns"], of_age, side="right"))
+        if before and trade["aggressor"]:
+            move = 1e4 * trade["aggressor"] * (mid[after - 1] - mid[before - 1]) / mid[before - 1]
+            moves.setdefault(of_age // SECOND + 1, []).append(move)
+    return {"price_impact_bps": [np.mean(moves.get(int(end), 0.0)) for end in ends_s]}
+
+
+def against(own, reference, i):
+    """Return what bar i has to do with another series, by name, from closes by place; missing ones are None or NaN."""
+
+    def close(closes, k):
+        return NAN if k < 0 or k >= len(closes) or closes[k] is None else closes[k]
+
+    r = [close(reference, i - k) for k in range(4)]
+    out = {"ref_return_lag1": r[1] / r[2] - 1, "ref_return_lag2": r[2] / r[3] - 1}
+    x, y = ([math.log(close(s, k) / close(s, k - 1)) for k in range(i - 60, i)] for s in (own, reference))
+    if np.isnan(x).any() or np.isnan(y).any():
+        return out | dict.fromkeys(("ref_corr_60", "ref_beta_60", "ref_vol_ratio_60"), NAN)
+    own_moves, other_moves = (np.var(s) > 1e-30 for s in (x, y))
+    out["ref_corr_60"] = np.corrcoef(x, y)[0, 1] if own_moves and other_moves else 0.0
+    out["ref_beta_60"] = np.polyfit(y, x, 1)[0] if other_moves else 0.0
+    out["ref_vol_ratio_60"] = np.std(x) / np.std(y) if other_moves else (NAN if own_moves else 1.0)
+    return out
+
+
+def funded(end_ns, payments):
+    """Return what a bar knows of funding, by name, from all payments as (ns, rate)."""
+    paid_ns, rate = max((p for p in payments if p[0] <= end_ns), default=(NAN, NAN))
+    return {"funding_rate": rate, "funding_age_s": (end_ns - paid_ns) / SECOND}
+
+
+_STILL = {"good": True, "trades": [], **dict.fromkeys(("open", "high", "low", "close"), 1.0)}
+PRICE_NAMES = frozenset(features([_STILL] * (max(RETURNS) + 1)))  # all that bars alone define, once there are enough
+
+
+def computes():
+    """Return the names of the columns of bars that have a definition here."""
+    of_one = of_book([NAN] * len(NAMES)) | of_trades(_STILL) | against([], [], 0) | funded(0, [])
+    return PRICE_NAMES | set(of_one) | set(impacts(*(np.zeros(0, row_dtype(kind)) for kind in ("l2_snapshots", "trades")), []))

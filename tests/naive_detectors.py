@@ -10,6 +10,7 @@ from tasks.features.catalogue import NAMES
 from warehouse.schema import BURST, DRIFT, OK, REGIME_CHANGE
 
 SECOND = 1_000_000_000
+REGIMES = frozenset({"bocpd_change_prob", "bocpd_run_length"})  # what `regime` computes
 DRIFTING = ("imbalance_5", "microprice_drift_bps", "spread_compression", "trade_imbalance_5")
 VOLUMES = ("volume_zscore_1", "volume_zscore_5", "volume_zscore_30")
 VOLATILITIES = ("realized_vol_1", "realized_vol_5", "realized_vol_30", "realized_vol_300")

@@ -9,7 +9,7 @@ from tasks.features.fold import Features
 from tasks.features.reference import closes_of, put_reference
 from tests.captures import CAPTURES
 from tests.streams import live, market, recorded
-from tests.tasks.features.test_book import mirrored
+from tests.tasks.features.test_book import POWERS, mirrored
 
 REFERENCE = tuple(name for name in BAR_NAMES if name.startswith("ref_"))
 FUNDING = ("funding_rate", "funding_age_s")
@@ -17,6 +17,17 @@ FLIPS = ("imbalance_5", "trade_imbalance", "return_1", "return_5", "return_60", 
 CENTRES = {"ema_12": 1.0, "ema_26": 1.0, "ema_50": 1.0, "bollinger_upper": 1.0, "bollinger_lower": 1.0, "rsi_14": 50.0}
 CENTRES["bollinger_position"] = 0.5
 NO_IMAGE = ("max_drawdown_60", "bars_since_high_60")  # of a fall, which the mirror makes a rise
+SWAPS = {"depth_bid_5": "depth_ask_5", "bollinger_upper": "bollinger_lower"}
+SWAPS |= {b: a for a, b in SWAPS.items()}
+SAME = (
+    "atr_14", "hurst", "parkinson_vol_20", "garch_vol", "realized_vol_15", "realized_vol_60", "vol_ratio", "return_std_15",
+    "return_std_60", "return_kurt_60", "spread_bps", "effective_spread_bps", "price_impact_bps",
+)  # fmt: skip
+
+
+def has_image(name):
+    """Return whether it is said how a column reads in the mirror, or that it has no image or is not of one stream of books."""
+    return name in {*SWAPS, *CENTRES, *SAME, *NO_IMAGE, *FUNDING, *REFERENCE, "vpin"} or name.startswith(FLIPS)
 
 
 def bars_of(tables, span_s=1):
@@ -61,7 +72,8 @@ def test_units_tell_how_columns_scale(tables, rows):
     trades["size"] *= 2.0**-5
     scaled = bars_of((books, trades, changes))["values"]
     for k, feature in enumerate(BAR_FEATURES):
-        factor = 2.0**-5 if feature.unit == "base" else 1.0
+        price, size = POWERS[feature.unit]
+        factor = 2.0 ** (7 * price - 5 * size)
         near = np.allclose if feature.name in REFERENCE else np.array_equal  # made of logarithms of the price itself
         assert near(scaled[:, k], rows["values"][:, k] * factor, equal_nan=True), feature.name
 
@@ -71,12 +83,10 @@ def test_a_mirrored_market_has_mirrored_bars():
     tables = market(5, n=3000, mean_ns=400_000_000, price=2.0**26)
     about = tables[0]["bid_px"][0, 0] + tables[0]["ask_px"][0, 0]
     own, twin = (dict(zip(BAR_NAMES, bars_of(given)["values"].T, strict=True)) for given in (tables, mirrored(tables, about)))
-    swaps = {"depth_bid_5": "depth_ask_5", "bollinger_upper": "bollinger_lower"}
-    swaps |= {b: a for a, b in swaps.items()}
     for name in set(BAR_NAMES) - {*NO_IMAGE, *FUNDING, *REFERENCE, "vpin"}:
         centre = CENTRES.get(name, 0.0)
         sign = -1.0 if name.startswith(FLIPS) or name in CENTRES else 1.0
-        got, want = twin[swaps.get(name, name)] - centre, sign * (own[name] - centre)
+        got, want = twin[SWAPS.get(name, name)] - centre, sign * (own[name] - centre)
         assert np.array_equal(np.isnan(got), np.isnan(want)), name
         far = np.abs(got - want) > 1e-4 * np.nanmax(np.abs(want), initial=1e-300)
         assert not far.any(), (name, got[far][:3], want[far][:3])

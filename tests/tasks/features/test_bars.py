@@ -6,15 +6,12 @@ import pytest
 from hypothesis import Phase, given, settings
 
 from tasks.features.bar_catalogue import BAR_NAMES, BARS_41, SPANS_S
-from tasks.features.catalogue import NAMES
 from tasks.features.fold import Features
 from tests.captures import CAPTURES
-from tests.naive_bars import PRICE_NAMES, bars_of, features
+from tests.naive_bars import PRICE_NAMES, bars_of, features, impacts, of_book, of_trades
 from tests.naive_features import SECOND
 from tests.streams import START_NS, books_at, cut, good, in_order, live, market, recorded, streams, trades_at
 from warehouse.schema import GAP, OK
-
-MICRO = ("spread_bps", "imbalance_5", "depth_bid_5", "depth_ask_5", "vpin")
 
 
 def closed(tables):
@@ -51,15 +48,8 @@ def check(tables, spans=SPANS_S, sample=1):
             expected = features(bars[: i + 1])
             for name in PRICE_NAMES:
                 assert values[name] == pytest.approx(expected.get(name, math.nan), rel=1e-7, abs=1e-12, nan_ok=True), (name, i, span_s)
-            for name in MICRO:
-                assert values[name] == pytest.approx(matrix[bar["book"], NAMES.index(name)], nan_ok=True)
-            bought, sold = (math.fsum(t["size"] for t in trades if t["aggressor"] == side) for side in (1, -1))
-            assert values["trade_imbalance"] == pytest.approx((bought - sold) / (bought + sold) if bought + sold else 0.0)
-            costs = [
-                (t["size"], 2e4 * t["aggressor"] * (t["price"] - mid) / mid) for t, mid in bar["trades"] if t["aggressor"] and mid == mid
-            ]
-            weight = math.fsum(size for size, _ in costs)
-            assert values["effective_spread_bps"] == pytest.approx(math.fsum(s * c for s, c in costs) / weight if weight else 0.0, abs=1e-9)
+            for name, value in (of_book(matrix[bar["book"]]) | of_trades(bar)).items():
+                assert values[name] == pytest.approx(value, abs=1e-9, nan_ok=True), (name, i, span_s)
 
 
 def test_bars_and_their_features_are_those_of_the_definitions():
@@ -140,17 +130,9 @@ def test_the_five_layer_set_has_its_forty_one_columns():
 
 def test_price_impact_of_a_bar_is_that_of_the_trades_that_came_of_age_in_it():
     books, trades, changes = market(6, n=3000, mean_ns=400_000_000)
-    mid, seq = (books["bid_px"][:, 0] + books["ask_px"][:, 0]) / 2, books["event_seq"]
-    moves = {}
-    for trade in trades:
-        before, of_age = int(np.searchsorted(seq, trade["event_seq"])), int(trade["exchange_ns"]) + 5 * SECOND
-        after = int(np.searchsorted(books["exchange_ns"], of_age, side="right"))
-        if before and trade["aggressor"]:
-            move = 1e4 * trade["aggressor"] * (mid[after - 1] - mid[before - 1]) / mid[before - 1]
-            moves.setdefault(of_age // SECOND + 1, []).append(move)
     rows = closed((books, trades, changes))
     rows = rows[(rows["span_s"] == 1) & (rows["doubt"] == OK)]
-    told = rows["values"][:, BAR_NAMES.index("price_impact_bps")]
-    expected = [np.mean(moves.get(int(ns) // SECOND, 0.0)) for ns in rows["exchange_ns"]]
-    assert np.count_nonzero(told) > 100
-    np.testing.assert_allclose(told, expected, atol=1e-9)
+    for name, expected in impacts(books, trades, rows["exchange_ns"] // SECOND).items():
+        told = rows["values"][:, BAR_NAMES.index(name)]
+        assert np.count_nonzero(told) > 100
+        np.testing.assert_allclose(told, expected, atol=1e-9)

@@ -1,4 +1,5 @@
 import math
+import re
 
 import numpy as np
 import pytest
@@ -13,6 +14,18 @@ from warehouse.schema import LEVELS, row_dtype
 BOOK = [f.name for f in FEATURES if f.family == "book"]
 FLIPS = ("imbalance", "depth_ratio", "pressure", "microprice_drift", "ofi", "mlofi", "trade_imbalance", "signed_volume")
 SWAPS = (("depth_bid", "depth_ask"), ("buy_cost", "sell_cost"), ("gap_bid", "gap_ask"))
+REFLECTED = ("mid", "weighted_mid", "microprice")
+SAME = (
+    "spread_bps", "spread_compression", "update_intensity", "volume_zscore", "trade_intensity", "effective_spread_bps",
+    "price_impact_bps", "realized_vol", "kyle_lambda", "amihud", "roll_spread", "vpin", "hour", "minute", "day_of_week", "hour_sin",
+    "hour_cos", "bocpd_change_prob", "bocpd_run_length",
+)  # fmt: skip
+
+
+def has_image(name):
+    """Return whether it is said how a feature reads in the mirror; whether that is true the test of mirrored books tells."""
+    swapped = any(side in name for pair in SWAPS for side in pair)
+    return swapped or name in REFLECTED or name.startswith(FLIPS) or re.sub(r"_\d+$", "", name) in SAME
 
 
 def features_of(book):
@@ -90,7 +103,7 @@ def test_mirrored_books_and_trades_flip_signs_and_swap_sides():
         for a, b in SWAPS:
             other = name.replace(a, b) if a in name else name.replace(b, a) if b in name else other
         got, want = twin[:, NAMES.index(other)], out[:, k]
-        if name in ("mid", "weighted_mid", "microprice"):
+        if name in REFLECTED:
             want = about - want
         elif name.startswith(FLIPS):
             sign = -1.0
@@ -99,7 +112,9 @@ def test_mirrored_books_and_trades_flip_signs_and_swap_sides():
         assert np.array_equal(np.isnan(got), np.isnan(want)), name
 
 
-POWERS = {"price": (1, 0), "base": (0, 1), "price/base": (1, -1), "1/quote": (-1, -1)}
+POWERS = {"price": (1, 0), "base": (0, 1), "price/base": (1, -1), "1/quote": (-1, -1)}  # of prices and of sizes, by unit
+POWERS |= dict.fromkeys(("", "bps", "ratio", "share", "log ratio", "log return", "sigma", "[-1, 1]", "[0, 1]", "[0, 100]"), (0, 0))
+POWERS |= dict.fromkeys(("1/s", "s", "ms", "min", "h", "d", "bars", "0 or 1"), (0, 0))
 
 
 @settings(max_examples=10, deadline=None)
@@ -118,7 +133,7 @@ def test_units_tell_how_numbers_scale(price, size, seed):
     for k, feature in enumerate(FEATURES):
         if "_cost_bps_" in feature.name and price + size:
             continue  # of a fixed sum of money
-        a, b = POWERS.get(feature.unit, (0, 0))
+        a, b = POWERS[feature.unit]
         assert np.array_equal(scaled[:, k], out[:, k] * 2.0 ** (a * price + b * size), equal_nan=True), feature.name
 
 

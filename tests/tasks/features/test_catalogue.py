@@ -1,5 +1,4 @@
 import math
-import re
 from pathlib import Path
 
 import numpy as np
@@ -8,14 +7,16 @@ from hypothesis import given, settings
 
 from tasks.detectors.fold import Detectors
 from tasks.features.bar_catalogue import BAR_FEATURES, BAR_NAMES
-from tasks.features.catalogue import FEATURES, NAMES, SETS, VERSION, columns
+from tasks.features.catalogue import FEATURES, NAMES, SETS, VERSION, Feature, columns
 from tasks.features.cross_catalogue import CROSS_FEATURES, CROSS_NAMES
 from tasks.features.fold import Features
 from tasks.features.sets import FEATURE_SETS
+from tests import naive_bars, naive_cross_venue, naive_detectors, naive_features
 from tests.streams import SECOND, START_NS, books_at, good, in_order, market, streams, trades_at
+from tests.tasks.features import test_bar_catalogue, test_book, test_cross_catalogue
 from warehouse.schema import OK
 
-REGIMES = {"bocpd_change_prob", "bocpd_run_length"}  # the detectors fill them: tests/tasks/detectors/test_fold.py
+REGIMES = naive_detectors.REGIMES  # the detectors fill them: tests/tasks/detectors/test_fold.py
 OWN_RULE = {"vpin", "microprice_drift_bps", "gap_bid_bps", "gap_ask_bps"} | {name for name in NAMES if "_cost_bps_" in name}
 WARMUP_NS = np.array([feature.warmup_s for feature in FEATURES]) * 1e9
 RULED = np.array([name not in OWN_RULE for name in NAMES])
@@ -42,22 +43,53 @@ def test_sets_hold_known_names_once_and_no_price_levels_for_models():
     assert not set(SETS["l2_core"]) & REGIMES
 
 
-def _missing(name, glossary, oracles):
+# Features of a table, where they are declared to be computed another way, and what says how they read in the mirror.
+TABLES = {
+    "features": (FEATURES, "tests/naive_features.py", test_book),
+    "bars": (BAR_FEATURES, "tests/naive_bars.py", test_bar_catalogue),
+    "consolidated": (CROSS_FEATURES, "tests/naive_cross_venue.py", test_cross_catalogue),
+}
+
+
+@pytest.fixture(scope="module")
+def computed():
+    """The names that the definitions of each table compute when they are run, and the glossary."""
+    names = {
+        "features": naive_features.computes() | naive_detectors.REGIMES,
+        "bars": naive_bars.computes(),
+        "consolidated": naive_cross_venue.computes(),
+    }
+    return names, (Path(__file__).resolve().parents[3] / "docs" / "glossary.md").read_text(encoding="utf-8")
+
+
+def _missing(table, feature, computed):
     """Return what a feature still lacks, in words."""
-    told = {"a line in docs/glossary.md (python docs/generate.py)": f"| `{name}` |" in glossary}
-    stem = re.sub(r"(_\d+)+$", "", name)
-    told["an oracle in tests/naive_*.py or tests/tasks/features"] = stem in oracles
+    names, glossary = computed
+    _, oracle, mirror = TABLES[table]
+    told = {
+        "a line in docs/glossary.md: run python docs/generate.py": f"| `{feature.name}` |" in glossary,
+        f"a definition in {oracle}": feature.name in names[table],
+        f"a place in FLIPS, SAME or the like of {mirror.__name__}": mirror.has_image(feature.name),
+        "its unit in POWERS of tests.tasks.features.test_book": feature.unit in test_book.POWERS,
+    }
     return [what for what, is_there in told.items() if not is_there]
 
 
-def test_every_feature_has_its_line_and_its_oracle():
-    root = Path(__file__).resolve().parents[3]
-    glossary = (root / "docs" / "glossary.md").read_text(encoding="utf-8")
-    files = [*root.glob("tests/naive*.py"), *(root / "tests" / "tasks" / "features").glob("test_*.py")]
-    oracles = "".join(path.read_text(encoding="utf-8") for path in files)
-    declared = (*FEATURES, *BAR_FEATURES, *CROSS_FEATURES)
-    assert {f.name: lacks for f in declared if (lacks := _missing(f.name, glossary, oracles))} == {}
-    assert len(_missing("no_such_feature_of_ours"[::-1], glossary, oracles)) == 2
+@pytest.mark.parametrize("table", TABLES)
+def test_every_feature_has_its_line_its_definition_its_image_and_its_scale(table, computed):
+    features, oracle, _ = TABLES[table]
+    assert {feature.name: lacks for feature in features if (lacks := _missing(table, feature, computed))} == {}
+    assert computed[0][table] - {feature.name for feature in features} == set(), f"{oracle} defines what is not declared"
+
+
+@pytest.mark.parametrize("table", TABLES)
+def test_what_a_new_feature_lacks_is_told(table, computed):
+    new = Feature("skew_of_depth", "parsec", 0.0, "book", "arithmetic", "a new one")
+    lacks = _missing(table, new, computed)
+    assert len(lacks) == 4
+    assert any(TABLES[table][1] in what for what in lacks)
+    like_another = Feature("spread", "bps", 0.0, "book", "arithmetic", "part of a name that is computed")
+    assert len(_missing(table, like_another, computed)) == 3
 
 
 def test_sets_name_columns_of_their_tables():

@@ -5,12 +5,24 @@ import pytest
 
 from tasks.features.cross_catalogue import CROSS_FEATURES, CROSS_NAMES, OWN
 from tasks.features.cross_venue import STEP_NS, CrossVenue
+from tests.tasks.features.test_book import POWERS
 from tests.tasks.features.test_cross_venue import FEES, VENUES, folded, streams
 
 SECONDS = 66
 STEP_S = STEP_NS / 1e9
 BY_SECONDS = ("cross_venue_vol_ratio", "vol_dispersion")  # of whole seconds of the clock: the first ends within one
-FLIPS = ("depth_imbalance_ratio", "price_momentum_1m")
+FLIPS = ("depth_imbalance_ratio", "price_momentum_1m", *OWN)
+REFLECTED = ("avg_price", "binance_bybit_ratio")
+SAME = (
+    "price_dispersion", "max_price_spread_bps", "price_divergence", "best_arb_opportunity_bps", "arb_opportunity_count",
+    "arb_duration_ms", "vw_price_dispersion", "volume_concentration", "price_sync_correlation", "consolidated_spread_bps",
+    "cross_venue_vol_ratio", "vol_dispersion", "funding_delta", "volatility_spread", "num_venues", "all_venues_active",
+)  # fmt: skip
+
+
+def has_image(name):
+    """Return whether it is said how a column reads in the mirror."""
+    return name in {*FLIPS, *REFLECTED, *SAME}
 
 
 def rows_of(events):
@@ -64,7 +76,8 @@ def test_units_tell_how_columns_scale(events, rows):
 
     scaled, _ = rows_of(changed(events, scale))
     for k, feature in enumerate(CROSS_FEATURES):
-        factor = 2.0**6 if feature.unit == "price" else 1.0
+        price, size = POWERS[feature.unit]
+        factor = 2.0 ** (6 * price - 4 * size)
         assert np.array_equal(scaled["values"][:, k], rows[0]["values"][:, k] * factor, equal_nan=True), feature.name
     assert np.array_equal(scaled["deviation"], rows[0]["deviation"], equal_nan=True)
     assert np.array_equal(scaled["lead"], rows[0]["lead"], equal_nan=True)

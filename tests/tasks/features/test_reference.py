@@ -8,8 +8,9 @@ from hypothesis import strategies as st
 from tasks.features.bar_catalogue import BAR_NAMES
 from tasks.features.bars import BAR
 from tasks.features.reference import closes_of, put_funding, put_reference, reference_of
+from tests.naive_bars import against, funded
 from tests.naive_features import SECOND
-from warehouse.schema import GAP
+from warehouse.schema import GAP, OK
 
 NAMES = ("ref_return_lag1", "ref_return_lag2", "ref_corr_60", "ref_beta_60", "ref_vol_ratio_60")
 NAN = math.nan
@@ -26,23 +27,6 @@ def bars_of(closes, span_s=1, start=1000):
     return out
 
 
-def oracle(own, reference, i):
-    """Return the five columns of bar i by definition, from closes by place; missing ones are None or NaN."""
-
-    def close(closes, k):
-        return NAN if k < 0 or k >= len(closes) or closes[k] is None else closes[k]
-
-    r = [close(reference, i - k) for k in range(4)]
-    out = [r[1] / r[2] - 1, r[2] / r[3] - 1]
-    x, y = ([math.log(close(s, k) / close(s, k - 1)) for k in range(i - 60, i)] for s in (own, reference))
-    if np.isnan(x).any() or np.isnan(y).any():
-        return [*out, NAN, NAN, NAN]
-    moves = [np.var(s) > 1e-30 for s in (x, y)]
-    out.append(np.corrcoef(x, y)[0, 1] if all(moves) else 0.0)
-    out.append(np.polyfit(y, x, 1)[0] if moves[1] else 0.0)
-    return [*out, np.std(x) / np.std(y) if moves[1] else (NAN if moves[0] else 1.0)]
-
-
 def check(own, reference, span_s=1, known=0):
     bars, others = bars_of(own, span_s), bars_of(reference, span_s)
     before = bars["exchange_ns"] < (1000 + known) * span_s * SECOND
@@ -53,7 +37,7 @@ def check(own, reference, span_s=1, known=0):
         if row["doubt"]:
             assert np.isnan(row["values"]).all()
             continue
-        for name, expected in zip(NAMES, oracle(own, reference, i), strict=True):
+        for name, expected in against(own, reference, i).items():
             assert row["values"][BAR_NAMES.index(name)] == pytest.approx(expected, rel=1e-6, abs=1e-9, nan_ok=True), (name, i)
     return told
 
@@ -104,7 +88,11 @@ def test_the_reference_bar_of_the_same_time_is_not_looked_at():
 
 def test_funding_is_the_last_paid_by_the_close_of_a_bar():
     bars = bars_of([1.0, 1.0, NAN, 1.0])
-    put_funding(bars, bars["exchange_ns"][1:2] + np.array([0, SECOND + 5]), np.array([1e-4, 2e-4]))
+    paid_ns, rates = bars["exchange_ns"][1:2] + np.array([0, SECOND + 5]), np.array([1e-4, 2e-4])
+    put_funding(bars, paid_ns, rates)
+    for row in bars[bars["doubt"] == OK]:
+        for name, expected in funded(int(row["exchange_ns"]), list(zip(paid_ns.tolist(), rates, strict=True))).items():
+            assert row["values"][BAR_NAMES.index(name)] == pytest.approx(expected, nan_ok=True), name
     found = bars["values"][:, -2:]
     np.testing.assert_array_equal(found, [[NAN, NAN], [1e-4, 0.0], [NAN, NAN], [2e-4, 1 - 5e-9]])
     assert BAR_NAMES[-2:] == ("funding_rate", "funding_age_s")
