@@ -117,6 +117,10 @@ def _interest_now(wire: Wire, query: Mapping[str, str], now_ms: int) -> Any:
     return {"symbol": desk.raw_symbol, "openInterest": f"{amount:.3f}", "time": now_ms}
 
 
+def _server_time(wire: Wire, query: Mapping[str, str], now_ms: int) -> Any:
+    return {"serverTime": now_ms}
+
+
 # -- Bybit ----------------------------------------------------------------------------------
 
 
@@ -256,6 +260,7 @@ _ROUTES: tuple[tuple[str, re.Pattern[str], int, Callable[[Wire, Mapping[str, str
         ("binance_", "/futures/data/openInterestHist", 0, _interest_hist),
         ("binance_usdm", "/fapi/v1/openInterest", 1, _interest_now),
         ("binance_coinm", "/dapi/v1/openInterest", 1, _interest_now),
+        ("binance_", "/(?:api/v3|[fd]api/v1)/time", 1, _server_time),
         ("bybit_", "/v5/market/kline", 1, _bybit_kline),
         ("bybit_linear", "/v5/market/funding/history", 1, _bybit_funding),
         ("bybit_linear", "/v5/market/open-interest", 1, _bybit_interest),

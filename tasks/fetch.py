@@ -2,7 +2,7 @@
 
 What was fetched is remembered as ranges of time beside the rows, so nothing is asked for twice,
 and a run that was killed goes on behind the last page that it committed.  A candle that is not
-finished is not stored.
+finished, or was a moment ago, is not stored.
 """
 
 import json
@@ -36,6 +36,8 @@ _MARKETS = {"binance_spot": "spot", "binance_usdm": "linear", "binance_coinm": "
 _FUNDING_MS = 3_600_000  # no venue pays more often
 _LAST = {"kraken": 720, "hyperliquid": 5_000}  # candles that are served at all, the growing one among them
 _RECENT_MS = 30 * 86_400_000 - 3_600_000  # Binance serves open interest of the last 30 days only
+_SETTLE_MS = {"ohlcv": 10_000, "funding": 300_000, "open-interest": 60_000}  # for venues to finish what has ended
+_LATE_MS = 3_600_000  # what is missing at the end for longer, nobody will serve
 _TRIES, _LONGEST_S = 8, 60.0
 
 
@@ -242,8 +244,25 @@ class Source:
         error = state.outcome.exception() if state.outcome else None
         raise NoAnswerError(self.venue, state.attempt_number, error or ccxt.NetworkError("no answer")) from error
 
-    def pages(self, start_ms: int, end_ms: int) -> Iterator[tuple[np.ndarray, int]]:
-        """Yield rows in the order of time, and up to when they are whole; both ends as asked, half open."""
+    def settled_ms(self) -> int:
+        """Return until when history is final, in Unix ms: the earlier of the venue's clock and ours, less a while to settle."""
+        ours = self.client.milliseconds()
+        venues = self._asked(self._clock_ms) if self.client.has.get("fetchTime") else None
+        return int(min(ours, venues or ours)) - _SETTLE_MS[self.kind]
+
+    def _clock_ms(self) -> int | None:
+        try:
+            return self.client.fetch_time()  # type: ignore[no-any-return]
+        except (ccxt.DDoSProtection, ccxt.RateLimitExceeded):
+            raise
+        except ccxt.BaseError:  # our clock alone will do
+            return None
+
+    def pages(self, start_ms: int, end_ms: int, sure_ms: int) -> Iterator[tuple[np.ndarray, int]]:
+        """Yield rows in the order of time, and up to when they are whole; both ends as asked, half open.
+
+        An answer that ends early is asked on from there.  Where nothing more comes after `sure_ms` it ends: that is served later.
+        """
         at = start_ms
         while at < end_ms:
             until = min(end_ms, at + self.page * self.step_ms)
@@ -251,6 +270,11 @@ class Source:
             at, first = until, at
             ms = np.array([row[0] for row in told], np.int64)
             keep = (ms >= first) & (ms < until)
+            if not (ms >= until).any():  # else the venue went on behind it
+                if not keep.any() and until > sure_ms and self.kind != "funding":
+                    return
+                if keep.any():
+                    at = until = min(until, int(ms[keep].max()) + (1 if self.kind == "funding" else self.step_ms))
             rows = np.zeros(int(keep.sum()), row_dtype(KINDS[self.kind]))
             rows["exchange_ns"] = ms[keep] * 1_000_000
             rows["receive_ns"] = time.time_ns()
@@ -296,13 +320,13 @@ def fetch(
     Parameters
     ----------
     since_ms, until_ms : int
-        Unix milliseconds, half open; until now by default, unfinished candles left out.
+        Unix milliseconds, half open; until what is final by default and at most.
     told : callable
         Called after each page with the milliseconds it covered and its rows.
     """
     venue, symbol, table, step = source.venue, source.symbol, KINDS[source.kind], source.step_ms
-    now_ms = source.client.milliseconds()
-    end = min(until_ms or now_ms, now_ms)
+    now_ms, settled_ms = source.client.milliseconds(), source.settled_ms()
+    end = min(until_ms or settled_ms, settled_ms)
     start = -(-since_ms // step) * step if source.kind != "funding" else since_ms
     if source.kind == "open-interest" and source.client.id.startswith("binance"):
         start = max(start, now_ms - _RECENT_MS)
@@ -319,7 +343,7 @@ def fetch(
         session = writer.session(venue, symbol, f"backfill-{uuid4()}", (table,))
         seq = session.base.get(table, 0)
         for first, last in missing(ranges, start, end):
-            for page, whole_ms in source.pages(first, last):
+            for page, whole_ms in source.pages(first, last, settled_ms - _LATE_MS):
                 page = page[~np.isin(page["exchange_ns"], known)]  # committed by a run that was killed before it noted so
                 page["seq"] = seq + np.arange(page.size)
                 session.append(table, page)
@@ -329,6 +353,8 @@ def fetch(
                 lake.save_state(key, json.dumps(ranges).encode())
                 told(whole_ms - first, int(page.size))
                 first = whole_ms
+            if first < last:
+                end = first
     return Fetched(rows, pages, start, end)
 
 

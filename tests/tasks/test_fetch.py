@@ -141,6 +141,40 @@ def test_candles_that_a_venue_gives_nobody_any_more_do_not_count_as_fetched(mark
     assert rows.size == told.rows >= 719
 
 
+@pytest.mark.parametrize("ahead_ms", [0, 600_000])
+@pytest.mark.parametrize("kind", ["ohlcv", "funding", "open-interest"])
+def test_a_clock_ahead_stores_nothing_that_is_not_final(market, kind, ahead_ms, tmp_path):
+    made = source(market, "binance_usdm", kind)
+    ours = made.client.milliseconds
+    made.client.milliseconds = lambda: ours() + ahead_ms
+    told = fetch(Lake(tmp_path), made, ours() - DAY_MS)
+    assert told.end_ms <= time.time_ns() // 1_000_000 - {"ohlcv": 10_000, "funding": 300_000, "open-interest": 60_000}[kind]
+    assert told.end_ms > ours() - 700_000
+
+
+def test_a_candle_that_has_just_ended_is_left_to_the_next_run(market, tmp_path):
+    made = source(market, "binance_usdm", "ohlcv", "1m")
+    minute = made.client.milliseconds() // 60_000 * 60_000 - 120_000
+    made.client.enableRateLimit = False  # its limiter goes by the same clock
+    for now, end in ((minute + 9_999, minute - 60_000), (minute + 10_000, minute)):
+        made.client.milliseconds = lambda now=now: now
+        assert fetch(Lake(tmp_path), made, minute - 600_000).end_ms == end
+
+
+@pytest.mark.parametrize("kind", ["ohlcv", "open-interest"])
+def test_what_an_answer_ended_before_is_asked_for_again(market, kind, tmp_path):
+    lake, made = Lake(tmp_path), source(market, "binance_usdm", kind)
+    page, end = made._page, made.settled_ms() // 300_000 * 300_000
+    late = end - 900_000
+    made._page = lambda at, until: [row for row in page(at, until) if row[0] < late]
+    told = fetch(lake, made, end - DAY_MS, end)
+    assert (told.rows, told.end_ms) == (285, late)
+    made._page = lambda at, until: page(at, until)[:50]
+    assert fetch(lake, made, end - 2 * DAY_MS, end).rows == 288 + 3
+    assert np.unique(lake.rows(KINDS[kind], "binance_usdm", SYMBOL["binance_usdm"])["exchange_ns"]).size == 2 * 288
+    assert fetch(lake, made, end - 2 * DAY_MS, end).pages == 0
+
+
 def test_a_gap_in_the_middle_is_all_that_is_asked_for(market, tmp_path):
     lake, made = Lake(tmp_path), source(market, "binance_usdm", "ohlcv")
     end = made.client.milliseconds() // DAY_MS * DAY_MS
@@ -229,7 +263,7 @@ def test_the_command_fetches_and_says_what(market, tmp_path):
     )
     assert result.exit_code == 0, result.output
     rows = Lake(tmp_path).rows("ohlcv", "bybit_linear", "BTC-USDT-PERP")
-    assert rows.size in (7 * 24 - 1, 7 * 24)
+    assert rows.size in (7 * 24 - 2, 7 * 24 - 1, 7 * 24)
     assert json.loads(Lake(tmp_path).load_state("history/ohlcv/bybit_linear/BTC-USDT-PERP/1h"))
     result = CliRunner().invoke(
         cli.app, ["backfill", *given[:2], "--symbol", "X-Y", "--rest-url", market.rest_url("bybit_linear"), "--lake", str(tmp_path)]
