@@ -2,11 +2,13 @@
 
 | stream | an entry's fields |
 | --- | --- |
-| tidebook:raw | venue, symbol (the venue's own), receive_ns, frame (bytes as received; empty: the connection was lost) |
-| tidebook:normalized | base, exchange_ns, receive_ns, and every column of a row of `consolidated` as JSON in `row` |
+| tidebook:raw | venue, symbol (the venue's own), receive_ns, frame (bytes as received; empty: something of the symbol was lost), number |
+| tidebook:normalized | base, exchange_ns, receive_ns, every column of a row of `consolidated` as JSON in `row`, number |
 
 Both are trimmed to about 10,000 entries.  Nothing waits for Redis: entries queue, and those that a
-dead Redis leaves no room for are counted as lost.
+dead Redis leaves no room for are counted as lost; for frames an empty one follows.  Each entry comes
+at least once: where an answer of Redis is lost, entries are sent again, with the same `number`
+(RUN-N: RUN differs from one start of who publishes to the next, N grows within).
 
 A book cannot be begun in the middle of its changes, so what the adapter of a stream knows is kept
 as well, every few seconds: hash `tidebook:state:VENUE:SYMBOL`, fields `entry` (the last entry of
@@ -30,10 +32,33 @@ from redis.retry import Retry
 
 RAW, NORMALIZED, STATE, MOST = "tidebook:raw", "tidebook:normalized", "tidebook:state", 10_000
 STATE_S = 5.0
-_WAITING, _BATCH, _PAUSE_S, _LONGEST_S, _LOOK_S = 50_000, 1_000, 0.02, 10.0, 0.5
+_WAITING, _BATCH, _PAUSE_S, _LONGEST_S, _LOOK_S, _TOLD_S = 50_000, 1_000, 0.02, 10.0, 0.5, 10.0
 Id = tuple[int, int]
+_NEVER: Id = (2**64, 0)
 Begin = Callable[[str, bytes, Sequence[tuple[int, bytes]]], None]
 logger = logging.getLogger(__name__)
+
+
+class News:
+    """Which entries of one publisher are news, by their numbers.
+
+    Examples
+    --------
+    >>> news = News()
+    >>> [news.is_new({b"number": number}) for number in (b"7-1", b"7-2", b"7-1", b"7-2", b"7-3", b"5-1")]
+    [True, True, False, False, True, True]
+    """
+
+    def __init__(self) -> None:
+        self._last: Id = (0, 0)
+
+    def is_new(self, fields: Mapping[bytes, bytes]) -> bool:
+        """Return whether an entry did not come before; True for one without a number."""
+        number = _id(fields.get(b"number", b"0-0"))
+        if number[0] and number[0] == self._last[0] and number[1] <= self._last[1]:
+            return False
+        self._last = number
+        return True
 
 
 class NoStateError(Exception):
@@ -63,6 +88,9 @@ class Broadcast:
         self._client = redis.Redis.from_url(url, socket_timeout=5.0, socket_connect_timeout=5.0, retry=Retry(NoBackoff(), 0))
         self._waiting: deque[tuple[str, dict[str, object]]] = deque()
         self.sent = self.lost = 0
+        self._run_id, self._number, self._told_s = time.time_ns(), 0, -_TOLD_S
+        self._dropped: dict[tuple[str, str], int] = {}  # of which symbols frames found no room, and when the first was received
+        self._lock = threading.Lock()
         self._last = b"0-0"  # entry of tidebook:raw
         self._ended = threading.Event()
         self._thread = threading.Thread(target=self._run, name="broadcast", daemon=True)
@@ -82,10 +110,29 @@ class Broadcast:
         self._put(NORMALIZED, {"base": base, "exchange_ns": int(row["exchange_ns"]), "receive_ns": int(row["receive_ns"]), "row": told})
 
     def _put(self, stream: str, fields: dict[str, object]) -> None:
-        if len(self._waiting) >= _WAITING:
+        with self._lock:
+            if len(self._waiting) < _WAITING:
+                self._tell_dropped()
+                self._append(stream, fields)
+                return
             self.lost += 1
-            return
+            if stream == RAW:
+                self._dropped.setdefault((str(fields["venue"]), str(fields["symbol"])), int(fields["receive_ns"]))  # type: ignore[call-overload]
+        if (now := time.monotonic()) - self._told_s >= _TOLD_S:
+            self._told_s = now
+            logger.warning("redis: no room for more than %d entries; %d lost so far", _WAITING, self.lost)
+
+    def _append(self, stream: str, fields: dict[str, object]) -> None:
+        if not stream.startswith(STATE):
+            self._number += 1
+            fields["number"] = f"{self._run_id}-{self._number}"
         self._waiting.append((stream, fields))
+
+    def _tell_dropped(self) -> None:
+        # An empty frame for each symbol, before anything that comes after.
+        for (venue, symbol), receive_ns in self._dropped.items():
+            self._append(RAW, {"venue": venue, "symbol": symbol, "receive_ns": receive_ns, "frame": b""})
+        self._dropped.clear()
 
     def _run(self) -> None:
         pause_s = _PAUSE_S
@@ -103,8 +150,11 @@ class Broadcast:
                 logger.warning("redis: %s; %d entries wait, asking again", type(error).__name__, len(self._waiting))
                 self._ended.wait(pause_s)
                 continue
-            for _ in range(done):
-                self._waiting.popleft()
+            with self._lock:
+                for _ in range(done):
+                    self._waiting.popleft()
+                if len(self._waiting) < _WAITING:
+                    self._tell_dropped()
             self.sent, pause_s = self.sent + done, _PAUSE_S
 
     def _send(self, batch: Sequence[tuple[str, dict[str, object]]]) -> int:
@@ -155,10 +205,12 @@ async def published(
         broadcast.frame(venue, raw_symbol, receive_ns, frame)
         yield raw_symbol, receive_ns, frame
         now = time.monotonic()
-        if now >= due.get(raw_symbol, 0.0):
-            due[raw_symbol] = now + state_s
-            if state := state_of(raw_symbol):
-                broadcast.state(venue, raw_symbol, state)
+        for symbol in dict.fromkeys((raw_symbol, next(iter(due), raw_symbol))):  # the first is due first: quiet symbols are kept fresh too
+            if now >= due.get(symbol, 0.0):
+                due.pop(symbol, None)
+                due[symbol] = now + state_s
+                if state := state_of(symbol):
+                    broadcast.state(venue, symbol, state)
 
 
 async def frames(
@@ -173,7 +225,8 @@ async def frames(
     """Yield what `tasks.stream.stream` would, out of `tidebook:raw`, until `stop` is set.
 
     A reader so slow that entries were trimmed before it saw them is told by an empty frame for each
-    stream that something was lost, and begins anew from the kept states.
+    stream that something was lost, and begins anew from the kept states; a stream whose state is older than
+    what is left begins with its next one, and holds up no other.  Entries that came twice are told once.
 
     Parameters
     ----------
@@ -198,23 +251,27 @@ async def frames(
         kept = await _states(client, venue, raw_symbols)
         last, begun = _begin(kept, begin)
         tried, look_s = dict(begun), 0.0  # the newest state that a book began with; when one is looked for again
+        stale: set[str] = set()  # symbols that wait for a state newer than what was trimmed
+        news = News()
         while not stop.is_set():
             try:
                 if time.monotonic() > look_s:
                     look_s = time.monotonic() + _LOOK_S
-                    for symbol in wanting():
-                        await _again(client, venue, symbol, last, begun, tried, begin)
+                    for symbol in {*wanting(), *stale}:
+                        if await _again(client, venue, symbol, last, begun, tried, begin):
+                            stale.discard(symbol)
                 told = await client.xread({RAW: last}, count=_BATCH, block=200)
                 entries = told[0][1] if told else []
                 if entries and await _was_trimmed(client, last):
                     kept = await _states(client, venue, raw_symbols)
-                    if min(_id(entry) for entry, _ in kept.values()) <= _id(last):  # there is nothing to begin with yet
-                        await asyncio.sleep(0.5)
-                        continue
+                    oldest, newest = await _ends(client)
+                    fresh = {symbol: found for symbol, found in kept.items() if _id(found[0]) >= _id(oldest)}
                     for symbol in raw_symbols:
                         yield symbol, time.time_ns(), b""
-                    last, begun = _begin(kept, begin)
-                    tried = dict(begun)
+                    last, begun = _begin(fresh, begin) if fresh else (newest, {})
+                    stale = set(kept) - set(fresh)
+                    begun |= dict.fromkeys(stale, _id(last))
+                    tried = {symbol: _id(entry) for symbol, (entry, _) in kept.items()}
                     continue
             except redis.RedisError as error:
                 logger.warning("redis: %s; asking again", type(error).__name__)
@@ -222,7 +279,7 @@ async def frames(
                 continue
             for entry, fields in entries:
                 last, symbol = entry, fields[b"symbol"].decode()
-                if fields[b"venue"].decode() == venue and symbol in begun and _id(entry) > begun[symbol]:
+                if fields[b"venue"].decode() == venue and news.is_new(fields) and _id(entry) > begun.get(symbol, _NEVER):
                     yield symbol, int(fields[b"receive_ns"]), fields[b"frame"]
     finally:
         await client.aclose()
@@ -260,22 +317,32 @@ def _begin(kept: Mapping[str, tuple[bytes, bytes]], begin: Begin) -> tuple[bytes
 
 async def _again(
     client: redis.asyncio.Redis, venue: str, symbol: str, last: bytes, begun: dict[str, Id], tried: dict[str, Id], begin: Begin
-) -> None:
-    # One book from a newer state.  It is mostly older than what was read: the frames since go with it, and are told to nobody twice.
+) -> bool:
+    # One book from a newer state, if there is one that nothing was trimmed behind.  It is mostly older than what was read: the frames
+    # since go with it, and are told to nobody twice.
     kept = await client.hgetall(f"{STATE}:{venue}:{symbol}")
-    if not kept or _id(kept[b"entry"]) <= tried[symbol]:
-        return
+    if not kept or _id(kept[b"entry"]) <= tried[symbol] or await _was_trimmed(client, kept[b"entry"]):
+        return False
     tried[symbol] = _id(kept[b"entry"])
     since = await client.xrange(RAW, min=b"(" + kept[b"entry"], max=last) if _id(kept[b"entry"]) < _id(last) else []
-    mine = [told for _, told in since if told[b"venue"].decode() == venue and told[b"symbol"].decode() == symbol]
+    news = News()
+    ours = [told for _, told in since if told[b"venue"].decode() == venue and news.is_new(told)]
+    mine = [told for told in ours if told[b"symbol"].decode() == symbol]
     begin(symbol, zlib.decompress(kept[b"state"]), [(int(told[b"receive_ns"]), told[b"frame"]) for told in mine])
     begun[symbol] = max(_id(kept[b"entry"]), _id(last))
+    return True
 
 
 async def _was_trimmed(client: redis.asyncio.Redis, last: bytes) -> bool:
     # Whether entries behind `last` are gone already: the oldest that is left is newer, and `last` is not there.
     oldest = await client.xrange(RAW, count=1)
     return bool(oldest) and last != b"0-0" and _id(oldest[0][0]) > _id(last)
+
+
+async def _ends(client: redis.asyncio.Redis) -> tuple[bytes, bytes]:
+    # The oldest and the newest entry that is left.
+    (oldest, _), (newest, _) = (await client.xrange(RAW, count=1))[0], (await client.xrevrange(RAW, count=1))[0]
+    return oldest, newest
 
 
 def _id(entry: bytes) -> Id:

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import time
+import zlib
 
 import numpy as np
 import pytest
@@ -116,6 +117,105 @@ def test_entries_beyond_what_may_wait_are_counted(monkeypatch):
         out.frame(VENUE, SYMBOL, i, b"x")
     out.close()
     assert out.lost == 25
+
+
+def test_a_frame_that_found_no_room_is_followed_by_an_empty_one_and_told(monkeypatch, caplog):
+    monkeypatch.setattr("tasks.broadcast._WAITING", 10)
+    with served() as server, Broadcast(server.url) as out:
+        server.stop()
+        for i in range(25):
+            out.frame(VENUE, "AB"[i % 2], i, b"x")
+        assert out.lost == 15
+        assert [record.message for record in caplog.records if "lost so far" in record.message] == [
+            "redis: no room for more than 10 entries; 1 lost so far"
+        ]
+        server.start()
+        client = redis.Redis.from_url(server.url)
+        wait_until(lambda: client.xlen(RAW) == 12, 30.0)
+        out.frame(VENUE, "A", 99, b"after")
+        wait_until(lambda: client.xlen(RAW) == 13)
+        told = [(f[b"symbol"], int(f[b"receive_ns"]), f[b"frame"]) for _, f in client.xrange(RAW)]
+        assert told[10:] == [(b"A", 10, b""), (b"B", 11, b""), (b"A", 99, b"after")]
+
+
+def test_the_state_of_a_quiet_symbol_is_kept_fresh(server, client):
+    async def source():
+        for symbol in ("QUIET", *["BUSY"] * 5):
+            yield symbol, 1, b"x"
+
+    async def write(out):
+        async for _ in published(source(), VENUE, out, str.encode, state_s=0.0):
+            await asyncio.to_thread(wait_until, lambda: not out._waiting)
+
+    with Broadcast(server.url) as out:
+        asyncio.run(write(out))
+    (_, *_, (last, _)) = client.xrange(RAW)
+    assert client.hget(f"tidebook:state:{VENUE}:QUIET", "entry") == last
+
+
+def put(client, symbol, frame, state=None):
+    entry = client.xadd(RAW, {"venue": VENUE, "symbol": symbol, "receive_ns": 1, "frame": frame})
+    if state:
+        client.hset(f"tidebook:state:{VENUE}:{symbol}", mapping={"entry": entry, "state": zlib.compress(state)})
+
+
+def test_a_quiet_symbol_whose_entry_was_trimmed_holds_up_no_other(server, client):
+    put(client, "QUIET", b"old", b"q1")
+    put(client, "BUSY", b"old")
+    client.xtrim(RAW, maxlen=0)
+    put(client, "BUSY", b"1", b"b1")
+    put(client, "BUSY", b"2")
+    began, seen, stop = [], [], asyncio.Event()
+
+    async def read():
+        async for symbol, _, frame in frames(server.url, VENUE, ["QUIET", "BUSY"], stop, lambda symbol, state, since: began.append(state)):
+            seen.append((symbol, frame))
+            if frame == b"2":
+                await asyncio.to_thread(put, client, "QUIET", b"3", b"q2")
+            if began[-1] == b"q2":
+                stop.set()
+            elif symbol == "BUSY" and frame:
+                await asyncio.sleep(0.05)
+                await asyncio.to_thread(put, client, "BUSY", b"more")
+
+    asyncio.run(asyncio.wait_for(read(), 10.0))
+    assert seen[:3] == [("QUIET", b""), ("BUSY", b""), ("BUSY", b"2")]
+    assert began == [b"q1", b"b1", b"b1", b"q2"]
+
+
+class Breaks(Broadcast):
+    """Loses the answer to the next entries that Redis took."""
+
+    breaking = False
+
+    def _send(self, batch):
+        done = super()._send(batch)
+        if self.breaking:
+            self.breaking = False
+            raise redis.ConnectionError("cut")
+        return done
+
+
+def test_entries_that_were_sent_again_are_told_once(server, client):
+    seen, stop, whole = [], asyncio.Event(), [b"%d" % i for i in range(20)]
+
+    async def read():
+        async for _, _, frame in frames(server.url, VENUE, [SYMBOL], stop, lambda *_: None):
+            seen.append(frame)
+            if frame == whole[-1]:
+                stop.set()
+
+    with Breaks(server.url) as out:
+        out.frame(VENUE, SYMBOL, 0, b"first")
+        out.state(VENUE, SYMBOL, b"state")
+        wait_until(lambda: client.exists(f"tidebook:state:{VENUE}:{SYMBOL}"))
+        out.breaking = True
+        for i, frame in enumerate(whole):
+            out.frame(VENUE, SYMBOL, i, frame)
+        wait_until(lambda: out.sent == 22)
+    assert client.xlen(RAW) > 21
+    asyncio.run(asyncio.wait_for(read(), 10.0))
+    assert seen == whole
 
 
 def test_a_stream_that_nobody_publishes_is_told(server, client):
