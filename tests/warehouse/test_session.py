@@ -303,8 +303,8 @@ def test_nothing_acknowledged_is_lost_or_doubled_by_kills(lake):
 
 
 @pytest.mark.slow
-def test_nothing_acknowledged_is_lost_or_doubled_by_twenty_kills(lake):
-    _kill(lake, 20, 2)
+def test_nothing_acknowledged_is_lost_or_doubled_by_ten_kills(lake):
+    _kill(lake, 10, 2)
 
 
 def test_several_processes_write_their_streams_at_once(lake):
