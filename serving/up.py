@@ -26,6 +26,7 @@ from serving.revive import Revival
 
 START_S = 120.0  # a cold database on a busy machine takes a fifth of this
 ASK_S = 3.0
+FREE_S = 10.0  # a server that was just ended lets go of its port
 AGAIN, FORGET_S = 5, 600.0  # servers that may end by themselves within this time
 AT_ONCE = 8  # flows the worker runs beside the standing ones, which are two a venue
 COMPILE = "from serving.warm import compile_kernels; compile_kernels()"
@@ -222,12 +223,17 @@ def _mlflow_command(settings: Settings) -> list[str]:
 
 
 def _require_free(name: str, port: int, setting: str) -> None:
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        try:
-            probe.bind((LOOPBACK, port))
-        except OSError:
-            raise PortInUseError(name, port, setting) from None
+    deadline = time.monotonic() + FREE_S
+    while True:
+        with socket.socket() as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            try:
+                probe.bind((LOOPBACK, port))
+                return
+            except OSError:
+                if time.monotonic() > deadline:
+                    raise PortInUseError(name, port, setting) from None
+        time.sleep(0.2)
 
 
 def _wait(done: Callable[[], bool], children: list[Child], told: list[int], whom: Child) -> None:

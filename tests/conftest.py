@@ -1,11 +1,13 @@
 """Servers that several tests look at: started once, by the command that users start them with."""
 
 import os
+import random
 import signal
 import socket
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -39,9 +41,11 @@ def pytest_collection_modifyitems(items):
 
 
 def free_port():
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+    """Return a free port below those that outgoing connections are given: one of these could take it before the server does."""
+    while True:
+        with socket.socket() as probe, suppress(OSError):
+            probe.bind(("127.0.0.1", random.randint(15_000, 30_000)))
+            return probe.getsockname()[1]
 
 
 @dataclass
