@@ -166,7 +166,8 @@ class Bybit(OnLadder):
             self._crossed_ns, self._is_full = 0, (len(body.b) >= DEPTH, len(body.a) >= DEPTH)
             self._witness.begin(exchange_ns)
         else:
-            if ladder.needs_snapshot or 1 < body.u <= self._u < body.u + _LATE:
+            is_old = 1 < body.u <= self._u < body.u + _LATE and body.seq <= self._seq  # by both: one of two that disagree is wrong
+            if ladder.needs_snapshot or is_old:
                 ladder.rare["old"] += 1
                 return ()
             if body.u != self._u + 1 or body.seq < self._seq:

@@ -227,6 +227,19 @@ def test_a_snapshot_heals_and_one_of_a_restart_counts_anew():
     assert stream.counts["resyncs"] == 1
 
 
+@pytest.mark.parametrize("kind", ["snapshot", "delta"])
+def test_a_wrong_number_is_a_gap_at_the_next_update_at_the_latest(kind):
+    sent = [frame for frame in frames(60, seed=6) if b"orderbook.50" in frame]
+    books, at = list(naive(sent).values()), 0 if kind == "snapshot" else 20
+    for off in (-1000, -999, -9, -2, -1, 1, 2, 7, 40, 999, 1000):
+        message = json.loads(sent[at])
+        message["data"]["u"] += off
+        events, stream = told([*sent[:at], json.dumps(message).encode(), *sent[at + 1 :]])
+        rows = [row for event, row in events if event == BOOK]
+        assert all(same(row, book) for row, book in zip(rows, books, strict=False))
+        assert (len(rows), stream.counts["gaps"], stream.needs_snapshot) == (at + (kind == "snapshot"), 1, True)
+
+
 def test_a_lost_connection_is_a_gap():
     _, stream = told(frames(10, seed=5))
     events, _ = told([b""], stream)
