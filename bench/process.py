@@ -21,7 +21,8 @@ server.main((sys.argv[2],), port=0, seed=5, speed=float(sys.argv[3]), tell=funct
 """
 
 
-def _run(core: int, model_text: str, speed: float, seconds: float) -> dict:
+def run(core: int, model_text: str, speed: float, seconds: float) -> dict:
+    """Return what the live process counted and measured in so many seconds of a simulated market at a speed."""
     # The market runs on another core than the process, where there is one.
     other = 0 if core else 1
     with tempfile.TemporaryDirectory() as scratch:
@@ -30,12 +31,13 @@ def _run(core: int, model_text: str, speed: float, seconds: float) -> dict:
         serve = [sys.executable, "-c", SERVE, str(other), VENUE, str(speed)]
         with subprocess.Popen(serve, stdout=subprocess.PIPE, text=True, cwd=HERE.parent) as market:
             try:
-                _, ws_url, rest_url = market.stdout.readline().split()
+                _, ws_url, rest_url, *_ = market.stdout.readline().split()
                 live = [sys.executable, str(HERE / "process_run.py"), str(core), VENUE, SYMBOL, ws_url, rest_url]
                 command = [*live, str(Path(scratch) / "lake"), str(saved), str(seconds)]
                 done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True, timeout=seconds + 120)
             finally:
                 market.terminate()
+                market.communicate()  # what it counted is said at its end
     told = json.loads(done.stdout.splitlines()[-1])
     if not told["scores"]:
         raise RuntimeError(f"the live process scored nothing in {seconds:g} s of a market at {speed:g} times its pace")
@@ -44,7 +46,7 @@ def _run(core: int, model_text: str, speed: float, seconds: float) -> dict:
 
 def measure(core: int, model_text: str, seconds: float) -> list[Result]:
     """Return messages a second at full speed, and the time from socket read to score at a busy venue's pace."""
-    full = _run(core, model_text, float("inf"), seconds)
+    full = run(core, model_text, float("inf"), seconds)
     share = full["cpu_s"] / full["wall_s"]
     pace = "the process is the limit" if share >= BUSY else "the simulator is the limit"
     wrong = "; WRONG: the stream had gaps" if full["gaps"] else ""
@@ -54,7 +56,7 @@ def measure(core: int, model_text: str, seconds: float) -> list[Result]:
         Result(TITLE, "tidebook", "one core sustains", full["frames"] / full["cpu_s"], "messages/s", note="messages by processor time"),
     ]
     for speed in (1.0, 10.0):
-        paced = _run(core, model_text, speed, max(seconds, 45.0 / speed))
+        paced = run(core, model_text, speed, max(seconds, 45.0 / speed))
         tail, rate = paced["latency"], paced["frames"] / paced["wall_s"]
         note = f"p50 {tail['p50_us']:.0f} us; {rate:,.0f} messages/s, {paced['scores']:,} scores"
         results.append(Result(TITLE, "tidebook", f"socket read to score, p99, market x{speed:g}", tail["p99_us"], "us", note=note))
