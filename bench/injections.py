@@ -27,9 +27,9 @@ from tasks.venues import directory  # noqa: E402
 from tasks.venues.events import BOOK, CHANGE, TRADE  # noqa: E402
 from warehouse.schema import GAP, OK  # noqa: E402
 
-FAULTS = ("drop", "double", "swap", "cut", "digit")
+FAULTS = ("drop", "double", "swap", "cut", "digit", "number", "number anew")  # the last: in the book that is sent anew after a loss
 # What a venue's messages cannot show, whoever reads them; of all else no wrong row may pass.
-HIDDEN = dict.fromkeys(directory.VENUES, ("digit",)) | {"coinbase_exchange": ("drop", "swap", "digit"), "kraken": ()}
+HIDDEN = dict.fromkeys(directory.VENUES, ("digit",)) | {"coinbase_exchange": ("drop", "swap", "digit", "number anew"), "kraken": ()}
 START_NS = 1_790_000_000_000_000_000
 EVERY, LATER = 6, 4  # a fresh book can be had behind each sixth update, and comes four messages after it was asked for
 BEFORE, AFTER = 40, 150  # messages played before the first damage, and after one that the venue's messages show
@@ -132,6 +132,7 @@ class Play:
         self.adapters = {symbol: directory.adapter(recorded.venue, symbol) for symbol in recorded.symbols}
         self.readers, self.sessions = [], []
         self.told, self.wanted, self.is_watching, self.gaps = [], {}, True, 0
+        self.spoil = bytes  # what is done to the next book that is sent anew
         for at, (session, texts, _) in enumerate(open_sessions(recorded, Moment(START_NS, 0.0))):
             self.sessions.append(session)
             reader = recorded.wire.connection(recorded.lines[at])
@@ -178,7 +179,8 @@ class Play:
             else:
                 stream = self.recorded.spoken.book_stream(symbol)
                 at = next(at for at, session in enumerate(self.sessions) if stream in session.streams or len(self.sessions) == 1)
-                self.hear(at, self.sessions[at].seal(stream, book).encode(), now_ns, item)
+                text, self.spoil = self.spoil(self.sessions[at].seal(stream, book).encode()), bytes
+                self.hear(at, text, now_ns, item)
 
 
 def undisturbed(recorded):
@@ -249,10 +251,14 @@ def inject(recorded, fault, seed):
                 text = text[: rng.randrange(1, len(text))]
             elif fault == "digit":
                 text = changed_digit(text, rng)
+            elif fault == "number":
+                text = misnumbered(recorded, text, rng)
             elif fault == "double":
                 again = item + rng.randrange(3), at, text
         if item == target and fault == "swap":
             held = at, text, item
+        elif item == target and fault == "number anew":
+            play.spoil = lambda text: misnumbered(recorded, text, rng)
         elif not (item == target and fault == "drop"):
             play.hear(at, text, now_ns, item)
         if held and held[0] == at and held[2] < item:
@@ -275,6 +281,15 @@ def changed_digit(text, rng):
     place = rng.choice([match.start() for match in re.finditer(rb"\d", text)])
     digit = rng.choice([digit for digit in b"0123456789" if digit != text[place]])
     return text[:place] + bytes([digit]) + text[place + 1 :]
+
+
+def misnumbered(recorded, text, rng):
+    """Return a frame that states another sequence number or checksum; unchanged if it has none."""
+    for pattern in recorded.spoken.spoil.values():
+        if match := re.search(pattern.pattern.encode(), text):
+            start, end = match.span(1)
+            return text[:start] + changed_digit(text[start:end], rng) + text[end:]
+    return text
 
 
 def judge(recorded, play, fault, target, last):
@@ -333,7 +348,7 @@ def report(venue, found, say):
         tail = Counter(open=sum(o.is_open for o in of), marked=sum(o.wrong > 0 and o.is_marked for o in of))
         lost = sum(o.unseen_trades > 0 for o in of)
         say(
-            f"{venue:18} {fault:7} {len(of):5} {seen:5} {len(of) - seen - sum(o.wrong > 0 and not o.is_seen for o in of):9} {len(bad):6} "
+            f"{venue:18} {fault:11} {len(of):5} {seen:5} {len(of) - seen - sum(o.wrong > 0 and not o.is_seen for o in of):9} {len(bad):6} "
             f"{times} {tail['open']:5} {tail['marked']:7} {others:7} {lost:7} {sum(not o.is_back for o in of):7}"
         )
 
@@ -347,7 +362,7 @@ def main():
     parser.add_argument("--streams", type=int, default=4, help="how many streams a venue")
     given = parser.parse_args()
     print(
-        f"{'venue':18} {'fault':7} {'times':>5} {'seen':>5} {'harmless':>9} {'wrong':>6} {'median s':>8} {'99 % s':>8} {'longest':>8} "
+        f"{'venue':18} {'fault':11} {'times':>5} {'seen':>5} {'harmless':>9} {'wrong':>6} {'median s':>8} {'99 % s':>8} {'longest':>8} "
         f"{'open':>5} {'marked':>7} {'others':>7} {'trades':>7} {'astray':>7}"
     )
     failed = 0

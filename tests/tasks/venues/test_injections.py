@@ -14,7 +14,7 @@ injections = importlib.util.module_from_spec(SPEC)
 sys.modules[SPEC.name] = injections  # its dataclasses look themselves up there
 SPEC.loader.exec_module(injections)
 
-TIMES = 20  # of each fault; `python bench/injections.py` does two hundred
+TIMES = 25  # of each fault; `python bench/injections.py` does two hundred
 NUMBERED_LINES = ("coinbase_advanced",)  # a hole in a connection's numbers may be anybody's loss
 OVERLAPPING = ("cut", "digit")  # what cannot be read may be anybody's as well
 
