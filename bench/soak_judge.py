@@ -22,7 +22,6 @@ UNNUMBERED = ("bybit_linear", "hyperliquid")
 # without the lost one.  A lost one makes the book older until the next; it must be one that the simulator lost.
 UNSEEN = ("hyperliquid", "kraken")
 MARGIN_NS = 1_500_000_000  # of exchange time around a doubtful stretch that is not compared
-ALARM_NS = 6_000_000_000  # a book of Hyperliquid that is silent for 5 s is asked for anew; its gap begins then
 SLIP_NS = 500_000_000  # between the time of a message and that of the fault that befell it
 Spans = list[tuple[int, int]]
 
@@ -60,12 +59,6 @@ def lost(folder: Path, venue: str, raw: str, trades: bool) -> Spans:
     return out
 
 
-def unheard(folder: Path, venue: str, raw: str) -> Spans:
-    """Return the beginnings of silences of a stream's books, before any alarm: until then nothing says that they are not quiet."""
-    at = [f["at_ns"] for f in ledger.faults(folder / "ledger", venue) if (f["fault"], f["raw_symbol"]) == ("silent", raw)]
-    return [(ns - SLIP_NS, ns + ALARM_NS) for ns in at]
-
-
 def compare(folder: Path, venue: str, raw: str) -> Counter:
     """Hold one stream's rows against the ledger; return counts of what was found."""
     lake, symbol = Lake(folder / "lake"), canonical_symbol(venue, raw)
@@ -90,9 +83,7 @@ def compare(folder: Path, venue: str, raw: str) -> Counter:
     found["missing_books"] = len(missing)
     # One lost message is one book: each excuses one that is missing.
     excuses = lost(folder, venue, raw, trades=False) if venue in UNSEEN else []
-    silences = unheard(folder, venue, raw) if venue in UNSEEN else []
-    quiet = sum(any(a <= ns <= b for a, b in silences) for ns in missing)
-    found["excused_books"] = min(len(missing), quiet + sum(any(a <= ns <= b for ns in missing) for a, b in excuses))
+    found["excused_books"] = min(len(missing), sum(any(a <= ns <= b for ns in missing) for a, b in excuses))
     _trades(found, truth, trades, good, lost(folder, venue, raw, trades=True) if venue in UNNUMBERED else [])
     return found
 

@@ -6,7 +6,9 @@
 | trades | a list; the first message after subscribing is history | trades, `side` the taker's: B bought, A sold |
 
 Each message is the whole book, so a lost one makes the book older, never wrong, and a wrong one
-lasts until the next.  Nothing but order and shape can show a changed digit.
+lasts until the next.  Nothing but order and shape can show a changed digit.  Silence is the only
+sign of a loss: once it is longer than a few beats, the book is doubtful since its last message.
+A trade that much younger tells of it at once, and the book is asked for anew; else the next book does.
 
 The plain subscription has 20 levels and was slowed to 5 s in July 2026; `fast` has 5 levels each
 0.5 s.  We subscribe `fast`: a touch that is 5 s old is of no use.  Both are read (the wire's
@@ -17,7 +19,7 @@ https://hyperliquid.gitbook.io/hyperliquid-docs/for-developers/api/websocket (20
 
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from itertools import pairwise
+from itertools import chain, pairwise
 from types import MappingProxyType
 from typing import Annotated, Literal
 
@@ -31,8 +33,7 @@ from tasks.venues.on_ladder import OnLadder
 _REMEMBERED = 4096  # trades, to know one that comes twice
 _AHEAD_NS = 60_000_000_000  # a time that leaps ahead of our own clock by more is none
 _MS = 1_000_000
-STALE_S = 5.0  # a book comes each 0.5 s whether or not it changed: silence is the only sign of a loss
-
+STALE_S, PLAIN_STALE_S = 5.0, 15.0  # a book comes each 0.5 s whether or not it changed, the plain one each 5 s
 
 _Number = Annotated[int, msgspec.Meta(ge=0, lt=1 << 62)]
 _Milliseconds = Annotated[int, msgspec.Meta(gt=0, lt=1 << 43)]  # until 2248; nanoseconds of later times would not fit
@@ -47,6 +48,7 @@ class _Book(msgspec.Struct):
     coin: str
     time: _Milliseconds
     levels: tuple[list[_Level], list[_Level]]
+    fast: bool = False
 
 
 class _Trade(msgspec.Struct):
@@ -121,11 +123,12 @@ class Hyperliquid(OnLadder):
         if not re.fullmatch(r"@[0-9]{1,6}|[A-Za-z0-9]{1,20}(/[A-Za-z0-9]{1,20})?|[a-z0-9]{1,20}:[A-Za-z0-9]{1,20}", raw_symbol):
             raise WrongVenueError(self.venue, f"symbol {raw_symbol}")
         self.symbol = canonical_symbol(self.venue, raw_symbol)
-        self._ladder = ladder = Ladder(raw_symbol, self.symbol, base, since_ns, 0, min(stale_s, STALE_S), instrument)
+        self._ladder = ladder = Ladder(raw_symbol, self.symbol, base, since_ns, 0, min(stale_s, STALE_S), instrument, is_beaten=True)
         self.row, self.trade, self.quote, self.change = ladder.row, ladder.trade, ladder.quote, ladder.change
         self._seen: dict[int, None] = {}  # ids of recent trades, oldest first
         self._before = base.get("trade_id", -1), base.get("trade_ns", 0) // _MS  # the last trade of the session before
         self._is_history, self._last_ms, self._last_receive_ns, self._last_frame = True, 0, 0, b""
+        self._stale_ns = {is_fast: int(min(stale_s, limit_s) * 1e9) for is_fast, limit_s in ((True, STALE_S), (False, PLAIN_STALE_S))}
 
     def receive(self, frame: bytes, receive_ns: int) -> Iterable[int]:
         """Return the events in one frame, oldest first; an empty frame says that something was lost."""
@@ -170,16 +173,22 @@ class Hyperliquid(OnLadder):
             raise UnreadableFrameError("levels from the best outward, none of them empty", frame)
         ladder.read(bids, asks, frame)
         ladder.replace()
+        ladder.book["stale_ns"] = self._stale_ns[book.fast]
         self._last_ms, self._last_frame, self._last_receive_ns = book.time, frame, receive_ns
         return ladder.publish(book.time * _MS, receive_ns, book.time)
 
-    def _trades(self, trades: list[_Trade], frame: bytes, receive_ns: int) -> Iterator[int]:
+    def _trades(self, trades: list[_Trade], frame: bytes, receive_ns: int) -> Iterable[int]:
         for trade in trades:
             self._own(trade.coin, trade.time, frame, receive_ns)
         is_history, self._is_history = self._is_history, False
+        newest_ms = max((trade.time for trade in trades), default=0)
         if is_history:
             trades = self._unknown(trades)
-        return self._tell(trades, is_history, frame, receive_ns)
+        events = self._tell(trades, is_history, frame, receive_ns)
+        if self._ladder.is_live and (newest_ms - self._last_ms) * _MS > self._ladder.book["stale_ns"][0]:
+            self._ladder.rare["stale"] += 1
+            return chain(self._ladder.gap(receive_ns), events)
+        return events
 
     def _unknown(self, trades: list[_Trade]) -> list[_Trade]:
         # History without what the session before has stored.  All trades of one time come in one message

@@ -60,7 +60,9 @@ class Ladder:
     depth : int
         Levels a side that are kept, the farthest cut after each change; 0 for all.
     stale_s : float
-        A book without an update for longer was stale meanwhile.
+        A book without an update for longer was stale meanwhile: from then on, or from its last update on if `is_beaten`.
+    is_beaten : bool
+        The venue sends the book at a beat, whether or not it changed: silence is a loss.
 
     Attributes
     ----------
@@ -84,7 +86,7 @@ class Ladder:
 
     def __init__(
         self, raw_symbol: str, symbol: str, base: Mapping[str, int] = MappingProxyType({}), since_ns: int = 0, depth: int = 0,
-        stale_s: float = 30.0, instrument: Instrument | None = None,
+        stale_s: float = 30.0, instrument: Instrument | None = None, is_beaten: bool = False,
     ):  # fmt: skip
         self.raw_symbol, self.symbol, self.instrument = raw_symbol, symbol, instrument or Instrument()
         self.book, self._far = new_book(raw_symbol, False, self.instrument.contract_usd, stale_s)
@@ -94,7 +96,7 @@ class Ladder:
         self._first_event = base.get("event", 0)  # the opening change takes it
         self.book["event_seq"] = self._first_event + 1
         self.book["last_trade_id"], self._trade_ns = base.get("trade_id", -1), base.get("trade_ns", 0)  # of the session before
-        self._since_ns, self.state = since_ns, START
+        self._since_ns, self.state, self.is_beaten = since_ns, START, is_beaten
         self.row, self.trade, self.quote = self.book["row"], self.book["trade"], self.book["quote"]
         self.change = np.zeros(1, CHANGE_ROW)
         self.unreadable: dict[str, object] = {}
@@ -201,7 +203,8 @@ class Ladder:
         yield from self.begin(exchange_ns, receive_ns)
         if turn & kernel.STALLED:
             self.rare["stale"] += 1
-            yield from self.mark(STALE, int(self.book["before_ns"][0] + self.book["stale_ns"][0]), receive_ns)
+            quiet_ns = 0 if self.is_beaten else int(self.book["stale_ns"][0])
+            yield from self.mark(STALE, int(self.book["before_ns"][0]) + quiet_ns, receive_ns)
         crossed = bool(self.book["crossed"][0])
         if crossed and turn & kernel.CROSSING:
             self.rare["crossed"] += 1

@@ -10,7 +10,7 @@ from tasks.venues.errors import WrongVenueError
 from tasks.venues.events import BOOK, CHANGE, TRADE, UNREADABLE
 from tasks.venues.hyperliquid import Hyperliquid, canonical_symbol, raw_symbol
 from tests.captures import SHARED
-from warehouse.schema import GAP, OK, START
+from warehouse.schema import GAP, OK, STALE, START
 
 FIXTURES = SHARED / "fixtures" / "hyperliquid"
 
@@ -107,6 +107,38 @@ def test_faults_make_the_book_older_or_are_kept_but_never_make_a_wrong_row(fault
             assert row["ask_sz"].tobytes() == truth[row["exchange_ns"]]["ask_sz"].tobytes()
         assert stream.counts["unreadable"] == (fault in ("cut", "order"))
         assert len(rows) == 12 - (fault not in ("double",))
+
+
+def test_silence_of_the_book_is_doubtful_from_the_last_book_on():
+    first_ms = 1_700_000_000_000
+    for last_ms, doubts in ((6_000, []), (10_000, [(STALE, 1_000), (OK, 10_000)])):
+        events, _ = told([book_frame(first_ms + ms) for ms in (0, 500, 1_000, last_ms)])
+        changes = [(int(row["state"]), int(row["exchange_ns"]) // 1_000_000 - first_ms) for event, row in events if event == CHANGE]
+        assert changes[2:] == doubts
+
+
+def test_trade_much_younger_than_the_book_says_that_books_were_lost_and_asks_for_one():
+    first_ms = 1_700_000_000_000
+    events, stream = told([book_frame(first_ms), trades_frame(("B", "100.5", first_ms + 4_900, 7))])
+    assert stream.state == OK
+    assert not stream.needs_snapshot
+    events, _ = told([trades_frame(("B", "100.5", first_ms + 5_100, 8))], stream)
+    assert [event for event, _ in events] == [CHANGE, TRADE]
+    assert (int(events[0][1]["state"]), int(events[0][1]["exchange_ns"])) == (GAP, first_ms * 1_000_000)
+    assert stream.needs_snapshot
+    events, _ = told([trades_frame(("B", "100.5", first_ms + 9_000, 9)), book_frame(first_ms + 9_500)], stream)
+    assert [int(row["state"]) for event, row in events if event == CHANGE] == [OK]
+    assert not stream.needs_snapshot
+
+
+def test_slower_book_may_rest_longer():
+    def slow(ms):
+        return book_frame(ms).replace(b',"fast":true', b"")
+
+    first_ms = 1_700_000_000_000
+    for quiet_ms, states in ((5_100, [START, OK]), (15_100, [START, OK, STALE, OK])):
+        events, _ = told([slow(first_ms), slow(first_ms + quiet_ms)])
+        assert [int(row["state"]) for event, row in events if event == CHANGE] == states
 
 
 def test_a_frame_cut_anywhere_is_kept_and_the_stream_goes_on():
