@@ -13,7 +13,8 @@ from numba.core import config
 
 ROOT = Path(__file__).resolve().parent
 FOLDERS = ("tasks", "models", "simulator")
-CONSTANTS = ("warehouse/schema.py", "tasks/features/catalogue.py", "tasks/features/bar_catalogue.py")  # what kernels take in as numbers
+# What kernels take in as numbers.
+CONSTANTS = ("warehouse/schema.py", *(f"tasks/features/{name}.py" for name in ("catalogue", "bar_catalogue", "cross_catalogue")))
 _KEPT = 8  # states of the sources whose kernels stay: switching between branches is quick
 
 

@@ -120,6 +120,8 @@ def compile_venues() -> None:
     venues = CrossVenue(("binance_usdm", "bybit_linear"), (1.0, 1.0), (1.0, 1.0))
     list(venues.book(0, np.zeros(1, row_dtype("l2_snapshots"))))
     list(venues.trade(0, np.zeros(1, row_dtype("trades"))))
+    one, events = np.zeros(1, np.int64), (np.zeros(1, row_dtype(name)) for name in ("l2_snapshots", "trades", "coverage_changes"))
+    venues.batch(one, one, one, *events)
     ns, price = np.arange(200) * 1_000_000_000, 100.0 + np.sin(np.arange(200.0))
     bid, ask, one = price - 0.5, price + 0.5, np.ones(200)
     volatility_normalized_return(ns, price, 1_000_000_000)

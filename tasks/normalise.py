@@ -19,7 +19,7 @@ from tasks.venues.events import BOOK, CHANGE, TRADE
 from tasks.venues.ladder import Instrument
 from warehouse.errors import LakeFullError
 from warehouse.lake import Lake
-from warehouse.schema import OK, row_dtype
+from warehouse.schema import START, row_dtype
 from warehouse.session import Session
 
 ALL = "all"  # the venue that rows of all venues are stored under
@@ -143,7 +143,9 @@ class Normaliser:
         self.base, self.symbols, self._publish = base, dict(symbols), publish
         quotes = [rates[base_and_quote(symbol)[1]] for symbol in symbols.values()]
         self.fold = CrossVenue(tuple(symbols), quotes, [fees_bps.get(venue, fees_bps[""]) for venue in symbols])
-        self._adapters, self._doubt = [], [1] * len(symbols)
+        self._adapters = []
+        for i in range(len(symbols)):
+            self.fold.turn(i, START)  # until its stream says that it is good
         for venue, symbol in symbols.items():
             raw = directory.raw_symbol(venue, symbol)
             self._adapters.append(directory.adapter(venue, raw, instrument=(instruments or {}).get(venue)))
@@ -193,13 +195,11 @@ class Normaliser:
         adapter = self._adapters[i]
         for event in adapter.receive(frame, receive_ns):
             if event == BOOK:
-                self._store(self.fold.book(i, adapter.row, self._doubt[i]))
+                self._store(self.fold.book(i, adapter.row))
             elif event == TRADE:
                 self._store(self.fold.trade(i, adapter.trade))
             elif event == CHANGE:
-                self._doubt[i] = int(adapter.change["state"][0] != OK)
-                if self._doubt[i]:
-                    self.fold.doubt(i)
+                self.fold.turn(i, int(adapter.change["state"][0]))
 
     def _store(self, rows: Iterator[np.ndarray]) -> None:
         for row in rows:

@@ -18,6 +18,7 @@ VENUE = np.dtype(
     [
         ("ns", "i8"),  # exchange time of the last book; 0 where there is none, or a doubtful one
         ("bid", "f8"), ("ask", "f8"), ("mid", "f8"), ("bids", "f8"), ("asks", "f8"),
+        ("doubt", "i8"),  # state of its stream
         ("rate", "f8"), ("fee", "f8"), ("side", "i8"),  # quote conversion, taker fee in bps, 1 Binance, 2 Bybit
         ("funding", "f8"), ("deviation", "f8"), ("lead", "f8"),
         ("volume", "f8", (MINUTE + 1,)),  # by second

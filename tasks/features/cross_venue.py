@@ -1,19 +1,26 @@
 """The fold over venues: books, trades and funding of one base asset in, a row a step of the common clock out."""
 
-import math
 from collections.abc import Mapping, Sequence
+from hashlib import sha256
+from typing import BinaryIO
 
 import numpy as np
 from numba import njit
 
 from tasks.features.co_movement import AGE_NS, GRID, GRID_NS, MINUTE, MOST, RING, ROW, STATE, STEP_NS, movement, volatilities
-from tasks.features.cross_catalogue import CROSS_NAMES, OWN
+from tasks.features.cross_catalogue import CROSS_FEATURES, CROSS_NAMES, OWN
+from tasks.features.cross_prices import opportunities, prices, sides_and_funding
+from warehouse.schema import OK
 
+BOOKS, TRADES, CHANGES = range(3)  # kinds of events in `CrossVenue.batch`
 _AT = {name: i for i, name in enumerate(CROSS_NAMES)}
-(
-    _DISPERSION, _MAX_SPREAD, _DIVERGENCE, _DEVIATION, _ARB, _ARBS, _ARB_MS, _VW, _CONCENTRATION, _SYNC, _LEAD, _DEPTH, _SPREAD, _VOL_RATIO,
-    _VOL_DISPERSION, _AVERAGE, _FUNDING, _MOMENTUM, _VOL_SPREAD, _RATIO, _NUM, _ALL,
-) = range(len(CROSS_NAMES))  # fmt: skip
+_DIVERGENCE, _MOMENTUM, _VOL_SPREAD = (_AT[name] for name in ("price_divergence", "price_momentum_1m", "volatility_spread"))
+_ROOM = 4096
+
+# Days of rows that bear another are made anew: raise `REVISION` when the same events give other rows.
+REVISION = 1
+_KNOWN = (REVISION, STEP_NS, AGE_NS, [(f.name, f.version) for f in CROSS_FEATURES], STATE.itemsize)
+CROSS_VERSION = sha256(repr(_KNOWN).encode()).hexdigest()[:12]
 
 
 @njit(cache=True)
@@ -47,6 +54,7 @@ def _advance(s, exchange_ns):
         s["began_ns"] = now
         s["step"] = now // STEP_NS
         s["tenth"] = now // GRID_NS
+        s["arb_ns"] = 0
         s["average"][:] = np.nan
         s["divergence"][:] = np.nan
         for i in range(s["n"]):
@@ -59,105 +67,6 @@ def _advance(s, exchange_ns):
     _tick(s, now)
     s["clock_ns"] = now
     return False
-
-
-@njit(cache=True)
-def _opportunities(s, out, here, average):
-    best = 0.0
-    pairs = 0
-    for i in range(s["n"]):
-        for j in range(s["n"]):
-            if i != j and here[i] and here[j]:
-                u, v = s["venue"][i], s["venue"][j]
-                gain = 1e4 * (u["bid"] - v["ask"]) / average - u["fee"] - v["fee"]
-                if gain > 0.0:
-                    pairs += 1
-                    best = max(best, gain)
-    if pairs == 0:
-        s["arb_ns"] = 0
-    elif s["arb_ns"] == 0:
-        s["arb_ns"] = s["clock_ns"]
-    out[_ARB], out[_ARBS] = best, pairs
-    out[_ARB_MS] = (s["clock_ns"] - s["arb_ns"]) / 1e6 if pairs else 0.0
-
-
-@njit(cache=True)
-def _traded(s, v):
-    # Volume of 60 s: the open second and 59 before it, or the last 60 where a second has just ended.
-    second, rest = s["clock_ns"] // (10 * GRID_NS), s["clock_ns"] % (10 * GRID_NS)
-    return v["volume"].sum() - (v["volume"][(second + 1) % (MINUTE + 1)] if rest else 0.0)
-
-
-@njit(cache=True)
-def _prices(s, out, row, here):
-    n = 0
-    total = volume = weighted = bids = asks = 0.0
-    low, high = np.inf, 0.0
-    s["best_bid"], s["best_ask"], s["best_bid_at"], s["best_ask_at"], s["late_ns"] = 0.0, np.inf, -1, -1, 0
-    for i in range(s["n"]):
-        v = s["venue"][i]
-        if not here[i]:
-            continue
-        n += 1
-        mid, traded = v["mid"], _traded(s, v)
-        total += mid
-        volume += traded
-        weighted += traded * mid
-        bids += v["bids"]
-        asks += v["asks"]
-        low, high = min(low, mid), max(high, mid)
-        row["mid"][i] = mid
-        if v["bid"] > s["best_bid"]:
-            s["best_bid"], s["best_bid_at"] = v["bid"], i
-        if v["ask"] < s["best_ask"]:
-            s["best_ask"], s["best_ask_at"] = v["ask"], i
-        s["late_ns"] = max(s["late_ns"], s["clock_ns"] - v["ns"])
-    out[_NUM], out[_ALL] = n, 1.0 if n == s["n"] else 0.0
-    if n == 0:
-        return np.nan
-    average = total / n
-    is_whole = s["clock_ns"] - s["began_ns"] >= MINUTE * 10 * GRID_NS  # volumes of less than 60 s are not compared
-    centre = weighted / volume if volume > 0.0 else average
-    squares = off = herfindahl = 0.0
-    for i in range(s["n"]):
-        if here[i]:
-            v = s["venue"][i]
-            traded = _traded(s, v)
-            squares += (v["mid"] - average) ** 2
-            off += traded * (v["mid"] - centre) ** 2
-            herfindahl += traded * traded
-            row["deviation"][i] = 1e4 * (v["mid"] - centre) / centre if is_whole else np.nan
-    out[_AVERAGE] = average
-    if n > 1:
-        out[_DIVERGENCE] = math.sqrt(squares / n)
-        out[_DISPERSION] = 1e4 * out[_DIVERGENCE] / average
-        out[_MAX_SPREAD] = 1e4 * (high - low) / average
-    if volume > 0.0 and is_whole:
-        out[_VW] = 1e4 * math.sqrt(off / volume) / centre
-        out[_CONCENTRATION] = herfindahl / (volume * volume)
-    out[_DEPTH] = (bids - asks) / (bids + asks) if bids + asks > 0.0 else np.nan
-    out[_SPREAD] = 1e4 * (s["best_ask"] - s["best_bid"]) / average
-    return average
-
-
-@njit(cache=True)
-def _sides_and_funding(s, out, here):
-    mids = np.zeros(2)
-    n = np.zeros(2)
-    low, high = np.inf, -np.inf
-    known = 0
-    for i in range(s["n"]):
-        v = s["venue"][i]
-        if here[i] and v["side"] > 0:
-            mids[v["side"] - 1] += v["mid"]
-            n[v["side"] - 1] += 1
-        if not np.isnan(v["funding"]):
-            low, high = min(low, v["funding"]), max(high, v["funding"])
-            known += 1
-    if n[0] and n[1]:
-        out[_RATIO] = mids[0] / n[0] / (mids[1] / n[1])
-    if known > 1:
-        out[_FUNDING] = high - low
 
 
 @njit(cache=True)
@@ -175,13 +84,13 @@ def _emit(s, receive_ns, row):
     here = np.zeros(MOST, np.bool_)
     for i in range(s["n"]):
         here[i] = _is_there(s, s["venue"][i])
-    average = _prices(s, out, row, here)
+    average = prices(s, out, row, here)
     at = s["step"] % RING
     before = s["average"][at]  # of a minute ago
     if not np.isnan(average):
-        _opportunities(s, out, here, average)
+        opportunities(s, out, here, average)
         out[_MOMENTUM] = average / before - 1.0
-        _sides_and_funding(s, out, here)
+        sides_and_funding(s, out, here)
         if s["clock_ns"] - s["began_ns"] >= 60_000_000_000:
             movement(s, out, row, here)
             volatilities(s, out, here)
@@ -199,10 +108,10 @@ def _emit(s, receive_ns, row):
 
 
 @njit(cache=True)
-def _book(s, i, book, doubt):
+def _book(s, i, book):
     v, rate = s["venue"][i], s["venue"][i]["rate"]
     bid_sz, ask_sz = book["bid_sz"], book["ask_sz"]
-    if doubt or book["doubt"] or not (bid_sz[0] > 0.0 and ask_sz[0] > 0.0):
+    if v["doubt"] != OK or book["doubt"] != OK or not (bid_sz[0] > 0.0 and ask_sz[0] > 0.0):
         v["ns"] = 0
         return
     v["ns"] = max(v["ns"], book["exchange_ns"])
@@ -212,12 +121,12 @@ def _book(s, i, book, doubt):
 
 
 @njit(cache=True)
-def _on_book(state, i, book, doubt, row):
+def _on_book(state, i, book, row):
     s = state[0]
     if _advance(s, book[0]["exchange_ns"]):
         _emit(s, book[0]["receive_ns"], row[0])
         return True
-    _book(s, i, book[0], doubt)
+    _book(s, i, book[0])
     return False
 
 
@@ -231,6 +140,35 @@ def _on_trade(state, i, trade, row):
         return True
     s["venue"][i]["volume"][(s["clock_ns"] // (10 * GRID_NS)) % (MINUTE + 1)] += trade[0]["size"]
     return False
+
+
+@njit(cache=True)
+def _turn(state, i, doubt):
+    v = state[0]["venue"][i]
+    v["doubt"] = doubt
+    if doubt != OK:
+        v["ns"] = 0
+
+
+@njit(cache=True, nogil=True)
+def _fold(state, kinds, places, at, first, books, trades, changes, rows):
+    # Events from `first` on; the event that was reached and the rows made, as many as there is room for.
+    n = 0
+    for e in range(first, kinds.size):
+        i, k = places[e], at[e]
+        if kinds[e] == BOOKS:
+            while _on_book(state, i, books[k : k + 1], rows[n : n + 1]):
+                n += 1
+                if n == rows.size:
+                    return e, n
+        elif kinds[e] == TRADES:
+            while _on_trade(state, i, trades[k : k + 1], rows[n : n + 1]):
+                n += 1
+                if n == rows.size:
+                    return e, n
+        else:
+            _turn(state, i, changes[k]["state"])
+    return kinds.size, n
 
 
 class CrossVenue:
@@ -276,9 +214,9 @@ class CrossVenue:
             v["rate"], v["fee"], v["funding"] = rate, fee, np.nan
             v["side"] = 1 if venue.startswith("binance") else 2 if venue.startswith("bybit") else 0
 
-    def book(self, i: int, book: np.ndarray, doubt: int = 0):  # type: ignore[no-untyped-def]
+    def book(self, i: int, book: np.ndarray):  # type: ignore[no-untyped-def]
         """Fold a book, shape (1,), of the i-th venue; yield a row for each step that was over before it."""
-        while _on_book(self.state, i, book, doubt, self.row):
+        while _on_book(self.state, i, book, self.row):
             yield self.row
 
     def trade(self, i: int, trade: np.ndarray):  # type: ignore[no-untyped-def]
@@ -286,9 +224,27 @@ class CrossVenue:
         while _on_trade(self.state, i, trade, self.row):
             yield self.row
 
-    def doubt(self, i: int) -> None:
-        """Take the i-th venue out until its next good book."""
-        self.state["venue"]["ns"][0, i] = 0
+    def turn(self, i: int, state: int) -> None:
+        """Note the state of the i-th venue's stream, a code in STATES: in all but OK it is not there."""
+        _turn(self.state, i, state)
+
+    def batch(
+        self, kinds: np.ndarray, places: np.ndarray, at: np.ndarray, books: np.ndarray, trades: np.ndarray, changes: np.ndarray
+    ) -> np.ndarray:
+        """Fold many events in their order and return the rows, records of ROW: what `book`, `trade` and `turn` do one by one.
+
+        Parameters
+        ----------
+        kinds, places, at : ndarray of int64, shape (n events,)
+            BOOKS, TRADES or CHANGES; which venue's it is; which row of that table, all venues' in one array.
+        books, trades, changes : ndarray
+            Records of `l2_snapshots`, `trades` and `coverage_changes`.
+        """
+        made, rows, first = [np.zeros(0, ROW)], np.zeros(_ROOM, ROW), 0
+        while first < kinds.size:
+            first, n = _fold(self.state, kinds, places, at, first, books, trades, changes, rows)
+            made.append(rows[:n].copy())
+        return np.concatenate(made)
 
     def funding(self, i: int, rate: float) -> None:
         """Note the last funding rate that the i-th venue paid; all of one unit, per 8 hours."""
@@ -301,3 +257,25 @@ class CrossVenue:
             for name, field in (("mid", "mid"), ("mid_deviation_bps", "deviation"), ("lead_lag_coefficient", "lead")):
                 told[f"{name}_{venue}"] = float(row[field][0, i])
         return told
+
+    def save(self, file: BinaryIO) -> None:
+        """Write everything the fold remembers, so that another process goes on where this one stopped."""
+        np.savez(file, allow_pickle=False, state=self.state.view(np.uint8), venues=np.array(self.venues))
+
+    def restore(self, file: BinaryIO) -> None:
+        """Go on from what `save` wrote, with the rates and fees in use here from the next book on.
+
+        Raises
+        ------
+        ValueError
+            If it was written by another version, or of other venues.
+        """
+        with np.load(file) as kept:
+            if kept["state"].size != STATE.itemsize:
+                raise ValueError(f"kept state must have {STATE.itemsize} bytes, received {kept['state'].size}: another version wrote it")
+            if tuple(kept["venues"].tolist()) != self.venues:
+                raise ValueError(f"kept state must be of {', '.join(self.venues)}, received {', '.join(kept['venues'].tolist())}")
+            state = kept["state"].view(STATE)
+        for name in ("rate", "fee"):
+            state["venue"][name] = self.state["venue"][name]
+        self.state = state

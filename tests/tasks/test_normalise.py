@@ -13,7 +13,7 @@ from tasks.stream import Endpoints, stream
 from tasks.venues import directory
 from warehouse.errors import LakeFullError
 from warehouse.lake import Lake
-from warehouse.schema import ARBITRAGE, FUNDING_DIVERGENCE, row_dtype
+from warehouse.schema import ARBITRAGE, FUNDING_DIVERGENCE, OK, row_dtype
 
 SYMBOLS = {"binance_usdm": "BTC-USDT-PERP", "bybit_linear": "BTC-USDT-PERP", "kraken": "BTC-USD", "okx": "BTC-USDT"}
 RATES = {"USDT": 1.0, "USD": 1.0}
@@ -31,6 +31,7 @@ def feed(normaliser, first, last):
         for i, bid in enumerate((100.0, 102.0)):
             book["exchange_ns"] = book["receive_ns"] = START + second * 10**9 + i
             book["bid_px"][0, 0], book["ask_px"][0, 0] = bid, bid + 0.1
+            normaliser.fold.turn(i, OK)
             normaliser._store(normaliser.fold.book(i, book))
 
 

@@ -9,6 +9,7 @@ from tasks.features.cross_catalogue import CROSS_NAMES, CROSS_VENUE_10, CROSS_VE
 from tasks.features.cross_venue import STEP_NS, CrossVenue
 from tests import naive_cross_venue as naive
 from tests.streams import books_at, trades_at
+from warehouse.schema import GAP
 
 VENUES, RATES, FEES = ("binance_spot", "bybit_spot", "kraken"), (1.0, 1.0, 1.001), (1.0, 2.0, 0.5)
 START = 1_760_000_000_000_000_000
@@ -100,7 +101,7 @@ def test_a_doubtful_venue_is_not_there_and_funding_is_compared():
     told = fold.values(rows[-1:])
     assert {"funding_delta": told["funding_delta"]} == pytest.approx(naive.funding((0.0001, -0.0002)))
     assert told["funding_delta"] == pytest.approx(0.0003)
-    fold.doubt(1)
+    fold.turn(1, GAP)
     after = books_at([events[-1][0] + 600_000_000], bid=60_000.0, ask=60_001.0)
     told = [fold.values(row) for row in fold.book(0, after)][-1]
     assert told["num_venues"] == 2
