@@ -78,12 +78,12 @@ def _source(settings: Settings, job: str, recorder: Recorder, raw: list[str], wh
     # Sockets, or what another process published off them; what is recorded is published where Redis is.
     url = settings.redis_url.get_secret_value()
     if not url or (job == "live" and not settings.live_from_redis):
-        return frames_of(recorder, raw, where, rest, stop)
+        return frames_of(recorder, raw, where, rest, stop, settings.ccxt_silence_s)
     from tasks import broadcast  # only those who have Redis need its client
 
     if job == "live":
         return broadcast.frames(url, recorder.venue, raw, stop, recorder.take_up, PUBLISHED_S, recorder.wanting)
-    return _publishing(broadcast.Broadcast(url), recorder, frames_of(recorder, raw, where, rest, stop))
+    return _publishing(broadcast.Broadcast(url), recorder, frames_of(recorder, raw, where, rest, stop, settings.ccxt_silence_s))
 
 
 async def _publishing(out: "Broadcast", recorder: Recorder, frames: Frames) -> Frames:
@@ -97,12 +97,12 @@ async def _publishing(out: "Broadcast", recorder: Recorder, frames: Frames) -> F
         log.warning("%d entries did not reach Redis", out.lost)
 
 
-def frames_of(recorder: Recorder, raw: list[str], where: Endpoints, rest: Rest, stop: asyncio.Event) -> Frames:
+def frames_of(recorder: Recorder, raw: list[str], where: Endpoints, rest: Rest, stop: asyncio.Event, ccxt_silence_s: float) -> Frames:
     """Return the frames of a venue's sockets."""
     if recorder.venue.startswith(CCXT):
         from tasks.watch import watch  # ccxt takes seconds to import, and few need it
 
-        return watch(recorder.venue, raw, stop)
+        return watch(recorder.venue, raw, stop, silence_s=ccxt_silence_s, told=recorder.note)
     return stream(recorder.venue, raw, where, recorder.wanting, stop, told=recorder.note, rest=rest)
 
 

@@ -64,6 +64,11 @@ class Settings(BaseSettings):
     reference: str = Field(default="BTC", description="base asset that bars of the others at its venue are held against; empty for none")
     refresh_s: float = Field(default=300.0, gt=0, description="a growing partition asks for a refresh this often, seconds")
     witness_s: float = Field(default=300.0, ge=0, description="each book is held against the venue's own this often, seconds; 0 for never")
+    ccxt_silence_s: float = Field(
+        default=60.0,
+        ge=0,
+        description="a book that ccxt watches and of which nothing came for so long is watched anew, seconds; 0 for never",
+    )
     lake_keep_days: Annotated[dict[str, int], NoDecode] = Field(
         default={"raw": 30}, description="days that tables, or `raw` captures, keep: trades:90,raw:30; the others keep all"
     )

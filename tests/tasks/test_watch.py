@@ -2,6 +2,8 @@
 
 import asyncio
 import json
+import math
+import re
 
 import pytest
 
@@ -12,7 +14,7 @@ from tasks.venues.errors import UnknownVenueError
 from tasks.venues.events import BOOK, CHANGE, TRADE
 from tasks.watch import WatchRefusedError, instruments, watch
 from tests.simulated import run
-from warehouse.schema import GAP, OK, START
+from warehouse.schema import GAP, OK, STALL, START
 
 VENUE, SYMBOL = "ccxt_binance", "BTC/USDT"
 
@@ -132,6 +134,95 @@ def test_what_ccxt_stumbles_over_is_tried_again_and_ends_nothing():
         return frames
 
     assert {"book", "trades", ""} == set(_kinds(run(body, ("binance_spot",), speed=1.0, symbols={"binance_spot": ["BTCUSDT"]})))
+
+
+def _deaf_after(messages, market):
+    """Return what breaks the first object of ccxt's in its handler, where the error ends its reading without a word."""
+    point, made_before = _pointed(market), []
+
+    def prepare(made):
+        point(made)
+        heard, handle = [], made.handle_message
+        made_before.append(made)
+
+        def stumble(client, message):
+            heard.append(message)
+            if made is made_before[0] and len(heard) > messages:
+                raise KeyError("p")
+            return handle(client, message)
+
+        made.handle_message = stumble
+
+    return prepare
+
+
+def test_connection_that_falls_silent_is_a_gap_and_its_books_come_over_another():
+    notes, accepted = [], []
+
+    async def body(market):
+        asyncio.get_running_loop().set_exception_handler(lambda *_: None)  # where ccxt's error ends up
+        stop, frames = asyncio.Event(), []
+        async for frame in watch(VENUE, [SYMBOL], stop, prepare=_deaf_after(8, market), silence_s=0.7, told=notes.append):
+            frames.append(frame)
+            if _kinds(frames)[-1] == "book" and "" in _kinds(frames):
+                stop.set()
+        accepted.append(market.venues["binance_spot"].accepted)
+        return frames
+
+    frames = run(body, ("binance_spot",), speed=1.0, symbols={"binance_spot": ["BTCUSDT"]})
+    stream, changes = directory.adapter(VENUE, SYMBOL), []
+    last_book_ns = 0
+    for _, receive_ns, frame in frames:
+        for event in stream.receive(frame, receive_ns):
+            if event == CHANGE:
+                changes.append((int(stream.change["state"][0]), int(stream.change["exchange_ns"][0]), last_book_ns))
+            elif event == BOOK:
+                last_book_ns = int(stream.row["exchange_ns"][0])
+    assert [state for state, *_ in changes] == [START, OK, GAP, OK]
+    assert changes[2][1] == changes[2][2], "the gap begins with the last book"
+    assert [(note.kind, note.raw_symbols) for note in notes] == [(STALL, (SYMBOL,))]
+    assert accepted[0] > 1
+
+
+@pytest.mark.slow
+def test_only_the_silent_book_is_watched_anew_and_ever_more_rarely():
+    other = "ETH/USDT"
+
+    def prepare_for(market):
+        def prepare(made):
+            _pointed(market)(made)
+            told = {
+                "id": "ETHUSDT",
+                "lowercaseId": "ethusdt",
+                "symbol": other,
+                "base": "ETH",
+                "quote": "USDT",
+                "type": "spot",
+                "spot": True,
+            }
+            listed = made.safe_market_structure({**told, "active": True, "precision": {"price": 0.01, "amount": 1e-5}})
+            made.set_markets([*made.markets.values(), listed])
+
+        return prepare
+
+    notes = []
+
+    async def body(market):
+        stop, frames, server = asyncio.Event(), [], market.venues["binance_spot"]
+        async for frame in watch(VENUE, [SYMBOL, other], stop, prepare=prepare_for(market), silence_s=1.0, told=notes.append):
+            frames.append(frame)
+            for client in server.clients:
+                client.silent |= {name: math.inf for name in client.session.streams if name.startswith("ethusdt@depth")}
+            if len(notes) > 1:
+                stop.set()
+        return frames
+
+    frames = run(body, ("binance_spot",), speed=1.0, symbols={"binance_spot": ["BTCUSDT", "ETHUSDT"]})
+    assert {symbol for symbol, _, frame in frames if not frame} == {other}
+    assert [(note.raw_symbols, re.search("no book for [0-9]+ s", note.detail)[0]) for note in notes] == [
+        ((other,), "no book for 1 s"),
+        ((other,), "no book for 2 s"),
+    ]
 
 
 def test_symbol_that_the_venue_does_not_have_is_refused_for_good():
