@@ -25,7 +25,7 @@ MAY_IMPORT = {
     "flows/alone.py": set(),
     "flows/settings.py": {"pydantic_settings"},
     "tasks": NOUNS | {"prefect"},
-    "tasks/watch.py": {"tasks.venues", "ccxt"},
+    "tasks/watch.py": {"tasks.venues", "tasks.feed", "warehouse.schema", "ccxt"},
     "tasks/stream.py": {"tasks.venues", "tasks.feed", "warehouse.schema"},
     "tasks/feed": {"tasks.feed", "tasks.venues", "warehouse.schema", "numba"},
     "tasks/feed/witness.py": {"msgspec"},
