@@ -13,7 +13,7 @@ demo: $(READY)  ## the whole machine on a simulated venue: record, features, tra
 
 test: $(READY) check  ## every test, fast ones first
 	$(RUN)/python -m pytest $(SHARED) -m "not slow and not prefect"
-	$(RUN)/python -m pytest $(SHARED) -m "prefect or slow" --durations=15
+	$(RUN)/python -m pytest $(SHARED) -n 3 -m "prefect or slow" --durations=15
 
 fast: $(READY)  ## the tests of a minute or two
 	$(RUN)/python -m pytest $(SHARED) -m "not slow and not prefect"

@@ -28,16 +28,18 @@ sys.exit(up(Settings(), say=lambda line: print(line, flush=True)))
 FINAL = ("COMPLETED", "FAILED", "CRASHED", "CANCELLED")
 
 
-LONG = ("test_soak.py", "test_golden.py", "test_train.py")  # these begin first, or one worker waits for the other at the end
+# These begin first, or all wait for one at the end.  The soak mostly waits for its market: it has a worker of its own, with what
+# comes fourth behind it.
+LONG = ("test_soak.py", "prefect", "test_golden.py", "test_books.py", "test_kill.py", "test_seal.py", "test_train.py")
 
 
 @pytest.hookimpl(tryfirst=True)  # the workers read the groups in a hook of the same name
 def pytest_collection_modifyitems(items):
     """Keep the tests of a file on one worker, and all that start Prefect servers on one: two sets of servers starve each other."""
-    items.sort(key=lambda item: LONG.index(item.path.name) if item.path.name in LONG else len(LONG))
+    groups = {item: "prefect" if item.get_closest_marker("prefect") else item.path.name for item in items}
+    items.sort(key=lambda item: LONG.index(groups[item]) if groups[item] in LONG else len(LONG))
     for item in items:
-        group = "prefect" if item.get_closest_marker("prefect") else item.path.name
-        item.add_marker(pytest.mark.xdist_group(group))
+        item.add_marker(pytest.mark.xdist_group(groups[item]))
 
 
 def free_port():

@@ -24,7 +24,7 @@ from warehouse.schema import RECONNECT, SUSPECT, WITNESS
 
 VENUE, RAW, SYMBOL = "binance_usdm", "BTCUSDT", "BTC-USDT-PERP"
 SECOND = 1_000_000_000
-CHOICES = Choices(horizon_ns=SECOND, n_folds=4, embargo_ns=SECOND, n_trees=100)
+CHOICES = Choices(horizon_ns=SECOND, n_folds=3, embargo_ns=SECOND, n_trees=100, max_rows=2_500)
 
 
 def _lake(root, hidden):
