@@ -30,7 +30,7 @@ async def witness(
 
     Parameters
     ----------
-    recorder : tasks.record.Recorder
+    recorder : tasks.recorder.Recorder
         With a watch.
     """
     wire, room = directory.wire(recorder.venue), asyncio.Semaphore(AT_ONCE)

@@ -9,6 +9,7 @@ from tasks.featurize import featurize, waves
 from tasks.fitted import DAY_NS, fit, in_force
 from tasks.label import label
 from tasks.record import Recorder
+from tasks.venues.events import BOOK, CHANGE, TRADE
 from tests.streams import KINDS, good, market
 from warehouse.expectations import Findings, Stretch
 from warehouse.lake import Lake
@@ -106,15 +107,11 @@ def test_features_as_they_happen_are_those_of_the_lake(lake, tables):
             seen.append(features.copy())
 
     recorder = Recorder(lake, VENUE, "live", lambda: Seeing(), tables=())
-    stream = recorder.stream("BTCUSDT")
+    scored = recorder.stream("BTCUSDT").scored
     for _, kind, i in sorted((int(row["event_seq"]), kind, i) for kind, rows in enumerate(tables) for i, row in enumerate(rows)):
-        row = tables[kind][i : i + 1]
-        if kind:
-            (stream.features.trade, stream.features.change)[kind - 1](row)
-        else:
-            recorder._score(stream, row, 0)
-            if i % 1000 == 0:
-                recorder.look_ahead()
+        scored.take((BOOK, TRADE, CHANGE)[kind], tables[kind][i : i + 1], 0)
+        if kind == 0 and i % 1000 == 0:
+            recorder.look_ahead()
     recorder.writer.close()
     table = lake.read("features", VENUE, SYMBOL, columns=list(NAMES))
     made, known = np.array(seen), np.column_stack([table[name].to_numpy() for name in NAMES])

@@ -103,7 +103,7 @@ def test_reading_pauses_while_too_many_rows_wait(tmp_path, monkeypatch):
 
     class Slow(Recorder):
         def commit(self):
-            waiting.append(self._pending)
+            waiting.append(self.waiting)
             return super().commit()
 
     recorder = Slow(Lake(tmp_path), VENUE, "live")
@@ -123,9 +123,9 @@ def test_reading_waits_until_a_full_disk_has_room(tmp_path, monkeypatch):
         running = asyncio.create_task(record(recorder, frames_of(generated(VENUE, 400)), commit_s=0.02, seal_s=60.0))
         while recorder.totals.full < 10:
             await asyncio.sleep(0.01)
-        waiting.extend([recorder._pending, recorder.totals.frames])
+        waiting.extend([recorder.waiting, recorder.totals.frames])
         await asyncio.sleep(0.1)
-        waiting.extend([recorder._pending, recorder.totals.frames])
+        waiting.extend([recorder.waiting, recorder.totals.frames])
         free()
         return await running
 
@@ -251,8 +251,8 @@ def test_a_doubt_that_is_left_at_the_end_is_told(tmp_path):
 
 
 def test_bars_that_nobody_asks_a_live_stream_for_do_not_pile_up(tmp_path):
-    tables, recorder, held = market(5, n=1500, mean_ns=500_000_000), Recorder(Lake(tmp_path), VENUE, "live"), Features()
-    features = recorder.stream(RAW).features
+    tables, recorder, held = market(5, n=1500, mean_ns=500_000_000), Recorder(Lake(tmp_path), VENUE, "live", lambda: None), Features()
+    features = recorder.stream(RAW).scored.features
     assert all(a.tobytes() == b.tobytes() for a, b in zip(live(tables, features), live(tables, held), strict=True))
     assert held.bars().size > 512
     assert features.bars().size == 0

@@ -57,7 +57,7 @@ def test_bars_of_a_scorer_do_not_pile_up(events, tmp_path):
     for item in events:
         scorer.take(*item)
     scorer.look_ahead()
-    assert scorer.stream(RAW).features.bars().size == 0
+    assert scorer.stream(RAW).scored.features.bars().size == 0
     scorer.close()
 
 
