@@ -7,6 +7,7 @@ stops the acknowledging, not the stream: rows wait in memory and go with a later
 """
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
 
@@ -16,6 +17,7 @@ __all__ = ["RECORDED", "Frames", "Recorder", "Totals", "record"]
 COMMIT_S, SEAL_S = 0.5, 30.0
 FULL_S = 0.2  # until a commit is tried again while reading waits for it
 END_S = 1.0  # for frames to end in order once told
+SEAL_WITHIN_S = 6.0  # once told, no stream is begun to be sealed after this: of hundreds some are left to the next start
 PENDING = 200_000  # rows that may wait for a commit before reading stops: back-pressure, not loss
 Frames = AsyncIterator[tuple[str, int, bytes]]
 
@@ -25,7 +27,10 @@ async def record(
     told: Callable[[Totals], None] = lambda _: None, sealed: Callable[[int], None] = lambda _: None,
     commit_s: float = COMMIT_S, seal_s: float = SEAL_S,
 ) -> Totals:  # fmt: skip
-    """Fold frames until they end or `stop` is set; commit and seal beside; leave everything sealed.
+    """Fold frames until they end or `stop` is set; commit and seal beside; leave everything acknowledged, and sealed.
+
+    Told to stop, it seals for SEAL_WITHIN_S: what hundreds of streams leave after that is in the write-ahead
+    log, where readers see it, and the next start seals it.
 
     Parameters
     ----------
@@ -50,6 +55,7 @@ async def record(
     try:
         await asyncio.wait([feeder, ender, *keepers], return_when=asyncio.FIRST_COMPLETED)  # a keeper ends early only by an error
         if ender.done():
+            recorder.writer.hurry(time.monotonic() + SEAL_WITHIN_S)
             await asyncio.wait([feeder], timeout=END_S)
     finally:
         ender.cancel()

@@ -1,5 +1,6 @@
 """What becomes of a frame: book rows and trades for the lake, and scores of them, stream by stream of one venue."""
 
+import logging
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
@@ -25,6 +26,7 @@ from warehouse.lake import Lake
 from warehouse.raw import RawWriter
 from warehouse.schema import GAP
 
+logger = logging.getLogger(__name__)
 RECORDED = ("l2_snapshots", "trades", "coverage_changes", "unreadable")
 
 
@@ -246,7 +248,9 @@ class Recorder:
         try:
             self._name(at_once=True)
         finally:
-            self.writer.close()
+            left = self.writer.close()
+        if left:
+            logger.info("%s: %.1f MB are acknowledged and not sealed yet; the next start seals them", self.venue, left / 1e6)
 
     def unjoined(self) -> list[NoSnapshotError]:
         """Return an error for each stream whose depth events never met a snapshot."""

@@ -9,7 +9,7 @@ import fcntl
 import json
 import os
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -95,6 +95,11 @@ class Log:
             return Snapshot(self.table, -1, ())
         table = self._open(version)
         return Snapshot(self.table, -1, ()) if table is None else Snapshot(self.table, table.version(), _files(table), table)
+
+    def watermarks(self) -> Callable[[str, str], int]:
+        """Return what gives the watermark of a stream, venue and symbol, as of the newest version; it lists no files."""
+        table = self._open()
+        return lambda venue, symbol: -1 if table is None else _mark(table, venue, symbol)
 
     def commit(
         self,

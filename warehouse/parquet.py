@@ -68,7 +68,7 @@ def _cut(tables: Iterable[pa.Table], schema: pa.Schema) -> Iterable[pa.Table]:
     held: list[pa.Table] = []
     count = 0
     for table in tables:
-        held.append(table.select(schema.names).cast(schema))
+        held.append(table if table.schema.equals(schema) else table.select(schema.names).cast(schema))
         count += table.num_rows
         while count >= ROW_GROUP:
             whole = pa.concat_tables(held)

@@ -8,10 +8,10 @@ watermark and does only what is missing.
 import contextlib
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import pyarrow as pa
@@ -24,7 +24,7 @@ from warehouse.wal import Orphan, Part, commits, segments
 
 Stream = tuple[str, str]
 _CHUNK_BYTES = 128 << 20  # a backlog beyond this is sealed in several commits, to bound memory
-_WRITERS = 4  # files written side by side
+_WRITERS = 8  # streams written side by side; they wait for the disk most of their time
 _SEALED = re.compile(r"rows-(\d+)-\d+\.parquet")
 
 
@@ -37,8 +37,55 @@ class Sealable(Protocol):
         """Remove the segment."""
 
 
-def seal(layout: Layout, backlog: Sequence[tuple[Stream, Sealable]]) -> int:
-    """Seal segments, oldest first within each stream, remove them, and return the rows that became Parquet."""
+class Marks:
+    """The highest sealed `seq` by table and stream, for who alone seals them: each is asked of the log once."""
+
+    def __init__(self, layout: Layout) -> None:
+        self._layout = layout
+        self._known: dict[tuple[str, Stream], int] = {}
+        self._asked: dict[str, Callable[[str, str], int]] = {}
+
+    def of(self, table: str, stream: Stream) -> int:
+        """Return the mark of one table of a stream, -1 if nothing was sealed."""
+        found = self._known.get((table, stream))
+        if found is None:
+            log = self._asked.get(table)
+            if log is None:
+                log = self._asked[table] = self._layout.log(table).watermarks()
+            found = self._known[table, stream] = log(*stream)
+        return found
+
+    def put(self, table: str, marks: Mapping[Stream, int]) -> None:
+        """Remember what was sealed."""
+        self._known |= {(table, stream): mark for stream, mark in marks.items()}
+
+    def look_again(self) -> None:
+        """Ask the logs as they are from now on, for streams that were not asked for yet."""
+        self._asked.clear()
+
+
+class _Fresh(NamedTuple):
+    """What one stream adds to one table."""
+
+    mark: int
+    extra: list[str]
+    files: list[DataFile]
+
+
+def seal(
+    layout: Layout, backlog: Sequence[tuple[Stream, Sealable]], marks: Marks | None = None, late: Callable[[], bool] = lambda: False
+) -> int:
+    """Seal segments, oldest first within each stream, remove them, and return the rows that became Parquet.
+
+    Parameters
+    ----------
+    marks : Marks, optional
+        What is known already, where nobody else seals these streams.
+    late : callable, optional
+        Once it says True it always does: streams that were not begun by then keep their segments for another time.
+    """
+    marks = marks or Marks(layout)
+    marks.look_again()
     rows = 0
     chunk: list[tuple[Stream, Sealable]] = []
     size = 0
@@ -46,62 +93,76 @@ def seal(layout: Layout, backlog: Sequence[tuple[Stream, Sealable]]) -> int:
         chunk.append((stream, segment))
         size += segment.path.stat().st_size
         if size >= _CHUNK_BYTES:
-            rows += _seal_chunk(layout, chunk)
+            rows += _seal_chunk(layout, chunk, marks, late)
             chunk, size = [], 0
-    return rows + _seal_chunk(layout, chunk)
+    return rows + _seal_chunk(layout, chunk, marks, late)
 
 
-def _seal_chunk(layout: Layout, chunk: Sequence[tuple[Stream, Sealable]]) -> int:
-    parts: dict[str, dict[Stream, list[Part]]] = defaultdict(lambda: defaultdict(list))
+def _seal_chunk(layout: Layout, chunk: Sequence[tuple[Stream, Sealable]], marks: Marks, late: Callable[[], bool]) -> int:
+    held: dict[Stream, list[Sealable]] = defaultdict(list)
     for stream, segment in chunk:
-        for commit in commits(segment.path):
-            for part in commit:
-                parts[part.table][stream].append(part)
-    rows = sum(_seal_table(layout, table, streams) for table, streams in parts.items())
-    for _, segment in chunk:
-        segment.unlink()
+        held[stream].append(segment)
+    named: list[tuple[str, DataFile]] = []
+
+    def write(stream: Stream) -> dict[str, _Fresh] | None:
+        return None if late() else _write_stream(layout, stream, held[stream], marks, named)
+
+    try:
+        with ThreadPoolExecutor(_WRITERS) as pool:
+            jobs = {stream: pool.submit(write, stream) for stream in held}
+        done = {stream: fresh for stream, job in jobs.items() if (fresh := job.result()) is not None}
+        rows = 0
+        for table in sorted({table for fresh in done.values() for table in fresh}):
+            rows += _commit(layout, table, {stream: fresh[table] for stream, fresh in done.items() if table in fresh}, marks)
+    except BaseException:
+        for table in {table for table, _ in named}:
+            _forget(layout.log(table), [file for of, file in named if of == table])
+        raise
+    for stream in done:
+        for segment in held[stream]:
+            segment.unlink()
     return rows
 
 
-def _seal_table(layout: Layout, table: str, streams: dict[Stream, list[Part]]) -> int:
-    log = layout.log(table)
-    before = log.snapshot()
-    added: list[DataFile] = []
-    marks: dict[Stream, int] = {}
-    extra: tuple[str, ...] = ()
+def _write_stream(
+    layout: Layout, stream: Stream, held: Iterable[Sealable], marks: Marks, named: list[tuple[str, DataFile]]
+) -> dict[str, _Fresh]:
+    parts: dict[str, list[Part]] = defaultdict(list)
+    for segment in held:
+        for commit in commits(segment.path):
+            for part in commit:
+                parts[part.table].append(part)
+    found = {}
+    for table, of_table in parts.items():
+        rows = unsealed(of_table, marks.of(table, stream))
+        if rows is not None:
+            files = _write_days(layout, table, stream, rows)
+            named += [(table, file) for file in files]
+            found[table] = _Fresh(rows["seq"][-1].as_py(), rows.column_names[len(arrow_schema(table)) :], files)
+    return found
 
-    def write(stream: Stream) -> tuple[int, list[str], list[DataFile]] | None:
-        fresh = unsealed(streams[stream], before.watermark(*stream))
-        if fresh is None:
-            return None
-        return fresh["seq"][-1].as_py(), fresh.column_names[len(arrow_schema(table)) :], _write_days(layout, table, stream, fresh)
 
-    try:
-        # A file waits for the disk most of its time: hundreds of streams one by one would outlast the patience of who stops us.
-        with ThreadPoolExecutor(_WRITERS) as pool:
-            jobs = {stream: pool.submit(write, stream) for stream in streams}
-        for stream, job in jobs.items():  # all are done: what the others wrote is forgotten where one failed
-            if job.exception() is None and (done := job.result()) is not None:
-                marks[stream], extra = done[0], tuple(dict.fromkeys([*extra, *done[1]]))
-                added += done[2]
-        for job in jobs.values():
-            job.result()
-        if added:
-            log.commit(added, watermarks=marks, extra=extra)
-    except BaseException:
-        _forget(log, added)
-        raise
+def _commit(layout: Layout, table: str, fresh: Mapping[Stream, _Fresh], marks: Marks) -> int:
+    added = [file for one in fresh.values() for file in one.files]
+    sealed = {stream: one.mark for stream, one in fresh.items()}
+    extra = tuple(dict.fromkeys(name for one in fresh.values() for name in one.extra))
+    layout.log(table).commit(added, watermarks=sealed, extra=extra)
+    marks.put(table, sealed)
     return sum(file.rows for file in added)
 
 
 def unsealed(parts: Iterable[Part], watermark: int) -> pa.Table | None:
     """Return the rows above a watermark, each `seq` once, or None if there are none."""
-    fresh = []
+    fresh: list[pa.RecordBatch] = []
     for part in sorted(parts, key=lambda part: part.lo):
         if part.hi > watermark:
-            fresh.append(pa.table(part.batch.slice(max(watermark + 1 - part.lo, 0))))
+            fresh.append(part.batch.slice(max(watermark + 1 - part.lo, 0)))
             watermark = part.hi
-    return pa.concat_tables(fresh, promote_options="default") if fresh else None
+    if not fresh:
+        return None
+    if any(batch.schema != fresh[0].schema for batch in fresh):  # an open table may have grown a column
+        return pa.concat_tables([pa.table(batch) for batch in fresh], promote_options="default")
+    return pa.table(pa.concat_batches(fresh))  # whole: dozens of commits of 80 columns each cost more to write than their rows
 
 
 def _write_days(layout: Layout, table: str, stream: Stream, rows: pa.Table) -> list[DataFile]:

@@ -6,8 +6,10 @@ tables, seals what an earlier process left, and says with which `seq` to begin.
 
 import fcntl
 import json
+import math
 import os
 import threading
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -30,7 +32,7 @@ from warehouse.layout import Layout
 from warehouse.read import High, high
 from warehouse.read import rows as read_rows
 from warehouse.schema import TABLES
-from warehouse.seal import recover, seal
+from warehouse.seal import Marks, recover, seal
 from warehouse.wal import Part, Segment, encode
 
 _FIRST_ROWS = 256
@@ -295,6 +297,8 @@ class Writer:
         self._streams: dict[tuple[str, str], _Stream] = {}
         self._committing = threading.Lock()
         self._sealing = threading.Lock()
+        self._marks = Marks(layout)
+        self._until_s = math.inf
 
     def session(self, venue: str, symbol: str, session_id: str, tables: Sequence[str] | None = None) -> Session:
         """Lock a stream, recover what was left of it, and say where to begin.
@@ -327,7 +331,7 @@ class Writer:
                 if not opened:
                     self._commit([stream])
                     stream.rotate()
-                    seal(self._layout, [((venue, symbol), segment) for segment in stream.full])
+                    seal(self._layout, [((venue, symbol), segment) for segment in stream.full], self._marks)
                     stream.forget_sealed()
                 stream.lock(wanted)
                 recover(self._layout, venue, symbol, wanted)
@@ -410,7 +414,7 @@ class Writer:
                     stream.rotate()
                     backlog += [(key, segment) for segment in stream.full]
             try:
-                return seal(self._layout, backlog)
+                return seal(self._layout, backlog, self._marks, lambda: time.monotonic() > self._until_s)
             finally:
                 with self._committing:
                     for stream in self._streams.values():
@@ -421,16 +425,25 @@ class Writer:
         """Return the bytes acknowledged and not sealed yet."""
         return sum(stream.unsealed_bytes for stream in self._streams.values())
 
-    def close(self) -> None:
-        """Commit, seal and let go of the streams, even if one of the former fails."""
+    def hurry(self, until_s: float) -> None:
+        """Begin to seal no stream after a moment of the monotonic clock, also in a seal that is under way.
+
+        What is left is acknowledged and readable, and the stream's next writer seals it.
+        """
+        self._until_s = min(self._until_s, until_s)
+
+    def close(self) -> int:
+        """Commit, seal and let go of the streams, even if one of the former fails; return the bytes left to seal."""
         try:
             self.commit()
             self.seal()
         finally:
+            left = self.unsealed_bytes
             with self._sealing, self._committing:
                 for stream in self._streams.values():
                     stream.close()
                 self._streams.clear()
+        return left
 
     def __enter__(self) -> "Writer":
         return self

@@ -97,6 +97,26 @@ def test_everything_is_sealed_when_a_run_is_told_to_end(tmp_path):
     assert lake.read("stream_minutes", VENUE, SYMBOL, tail=False)["messages"].to_pylist() == [taken["messages"]]
 
 
+def test_a_run_that_is_told_to_end_and_cannot_seal_in_time_leaves_its_rows_readable_and_the_next_start_seals_them(tmp_path, monkeypatch):
+    monkeypatch.setattr(recording, "SEAL_WITHIN_S", -1.0)
+    lake, stop = Lake(tmp_path), asyncio.Event()
+
+    async def pause(n):
+        await asyncio.sleep(0)
+        if n == 900:
+            stop.set()
+
+    recorder = Recorder(lake, VENUE, "live", watch=Watch())
+    asyncio.run(record(recorder, frames_of(generated(VENUE, 400), pause), stop))
+    taken = recorder.counts()[SYMBOL]["book_updates"]
+    assert lake.read("l2_snapshots", tail=False).num_rows == 0
+    assert lake.sql("SELECT count(*) AS n FROM l2_snapshots")["n"].to_pylist() == [taken]
+    again = Recorder(lake, VENUE, "again", watch=Watch())
+    again.stream(RAW)
+    again.close()
+    assert lake.read("l2_snapshots", tail=False)["seq"].to_pylist() == list(range(taken))
+
+
 def test_reading_pauses_while_too_many_rows_wait(tmp_path, monkeypatch):
     monkeypatch.setattr(recording, "PENDING", 50)
     waiting = []

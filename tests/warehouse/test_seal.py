@@ -85,3 +85,44 @@ def test_rows_above_a_watermark_come_once_and_in_order(lake):
     assert unsealed(parts, 6)["seq"].to_pylist() == [7, 8, 9]
     assert unsealed(parts, 9) is None
     writer.close()
+
+
+def test_a_seal_that_is_late_leaves_whole_streams_and_the_next_writer_seals_them_once(lake):
+    n = 12
+    streams = [("binance_usdm", f"S{i}-USDT-PERP") for i in range(n)]
+    expected = {table: rows_of(table, 0, 30).tobytes() for table in ("l2_snapshots", "trades")}
+    writer = lake.writer()
+    for stream in streams:
+        session = writer.session(*stream, "first", tuple(expected))
+        for first in (0, 10):
+            for table in expected:
+                session.append(table, rows_of(table, first, 10))
+            writer.commit()
+    asked, of = [], writer._marks.of
+
+    def hurried(table, stream):
+        asked.append(stream)
+        if len(asked) == 4:
+            writer.hurry(0.0)
+        return of(table, stream)
+
+    writer._marks.of = hurried  # the patience is over in the middle of a seal
+    assert 0 < writer.seal() < n * 40
+    for stream in streams:
+        for table in expected:
+            writer._streams[stream].buffers[table].append(rows_of(table, 20, 10))
+    assert writer.close() > 0
+    left = {path.parent for path in lake.root.glob("wal/*/*/*.wal")}
+    assert 0 < len(left) <= n
+    for stream in streams:
+        for table, bits in expected.items():
+            assert lake.rows(table, *stream).tobytes() == bits
+    assert lake.sql("SELECT count(*) AS n FROM trades")["n"].to_pylist() == [n * 30]
+    with lake.writer() as again:
+        for stream in streams:
+            assert again.session(*stream, "second", tuple(expected)).base["trades"] == 30
+    assert not list(lake.root.glob("wal/*/*/*.wal"))
+    for stream in streams:
+        for table, bits in expected.items():
+            assert lake.rows(table, *stream).tobytes() == bits
+            assert lake.read(table, *stream, tail=False).num_rows == 30
