@@ -16,6 +16,7 @@ from tasks.features.fold import Features
 from tasks.fitted import DAY_NS, in_force
 from tasks.kept import Folds, day_before, is_outdated, kept
 from tasks.named import same_book
+from tasks.scored import Event, Warm
 from tasks.venues.events import BOOK, CHANGE, TRADE
 from warehouse.lake import Lake
 from warehouse.schema import OK
@@ -24,7 +25,6 @@ LOOK_BACK_NS = 400_000_000_000  # at least, of recorded rows, where there is not
 _SLACK_NS = 600_000_000_000  # how far stamps of rows beside each other may lie apart
 _PIECE = 50_000  # books that are in memory at once
 _SETTLED_DAYS = 3  # days that left something and are looked at, newest first
-Pending = list[tuple[int, np.ndarray]]
 
 
 @dataclass
@@ -94,15 +94,16 @@ def _joint(lake: Lake, venue: str, symbol: str, first: np.void) -> np.void | Non
     return met[-1] if met else None
 
 
-def warm_from(lake: Lake, venue: str) -> Callable[[str, Features, Detectors, Pending], bool]:
+def warm_from(lake: Lake, venue: str) -> Warm:
     """Return how a scorer finds its past in the lake.
 
     The recorder of the stream and the scorer see the same updates: the recorded rows up to
     the scorer's first book are folded, and its own events follow without a seam.
     """
 
-    def warm(symbol: str, features: Features, detectors: Detectors, pending: Pending) -> bool:
-        n = len(pending)  # more may come while this looks
+    def warm(
+        symbol: str, features: Features, detectors: Detectors, pending: list[Event], is_over: Callable[[], bool] = lambda: False
+    ) -> bool:
         begin = next(i for i, (event, _) in enumerate(pending) if event == BOOK)
         joint = _joint(lake, venue, symbol, pending[begin][1][0])
         if joint is None:
@@ -120,16 +121,18 @@ def warm_from(lake: Lake, venue: str) -> Callable[[str, Features, Detectors, Pen
             before["exchange_ns"] = _index(lake, venue, symbol, start.ns)[1][0]
             features.batch(np.zeros(0, joint.dtype), changes=before)
         first_seq, folded = detectors.state["signals"].copy(), set()
-        awaited = np.array([int(row["trade_id"][0]) for event, row in pending[:n] if event == TRADE], np.int64)
+        awaited = np.array([int(row["trade_id"][0]) for event, row in pending if event == TRADE], np.int64)
         for day, (books, trades, turns) in _pieces(lake, venue, symbol, start, joint, changes):
+            if is_over():
+                return False
             features.use(in_force(lake, venue, symbol, day))
             detectors.batch(*features.batch(books, trades, turns))
             features.bars()  # the rebuild of the day writes them
             folded |= set(awaited[np.isin(awaited, trades["trade_id"])].tolist())  # ids need not ascend: some venues' are hashes
         detectors.state["signals"] = first_seq  # what they said of the past is not said again
-        pending[:n] = [
+        pending[:] = [
             (event, row)
-            for i, (event, row) in enumerate(pending[:n])
+            for i, (event, row) in enumerate(pending)
             if event == BOOK or (event == TRADE and int(row["trade_id"][0]) not in folded) or (event == CHANGE and i > begin)
         ]  # what changed up to the joint is folded with the recorded rows
         return True

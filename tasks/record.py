@@ -50,6 +50,7 @@ async def record(
     keepers = [
         asyncio.create_task(_commit_often(recorder, done, told, commit_s)),
         asyncio.create_task(_seal_often(recorder, done, sealed, seal_s)),
+        asyncio.create_task(_warm_often(recorder, done, commit_s)),
     ]
     feeder, ender = asyncio.create_task(_feed(recorder, frames, told_to_end)), asyncio.create_task(told_to_end.wait())
     try:
@@ -100,7 +101,6 @@ async def _commit_often(recorder: Recorder, done: asyncio.Event, told: Callable[
         if recorder.watch is not None:
             recorder.watch.tick()
         await asyncio.to_thread(recorder.commit)
-        recorder.warm_up()
         recorder.look_ahead()
         told(recorder.totals)
 
@@ -110,6 +110,12 @@ async def _seal_often(recorder: Recorder, done: asyncio.Event, sealed: Callable[
     while not await _comes(done, every_s):
         rows = await asyncio.to_thread(recorder.seal)
         sealed(rows)
+
+
+async def _warm_often(recorder: Recorder, done: asyncio.Event, every_s: float) -> None:
+    # Beside the commits, too: the past of a busy day takes seconds.
+    while not await _comes(done, every_s):
+        await recorder.warm_up(is_over=done.is_set)
 
 
 async def _comes(event: asyncio.Event, within_s: float) -> bool:

@@ -58,7 +58,7 @@ class Recorder:
     warm : callable, optional
         Given a symbol, its features, its detectors and the events since the first book, brings
         both to where they would be had they run on, and leaves the events that follow; False
-        while it cannot.
+        while it cannot, or once its last argument says that nobody waits for it.  Called in a thread.
     keep_raw : bool
         Keep the frames themselves as well, so that today can be replayed tomorrow.
     clock : callable, optional
@@ -196,10 +196,13 @@ class Recorder:
         for scored in self._scored():
             scored.look_ahead()
 
-    def warm_up(self, patience_s: float = 5.0) -> None:
-        """Let streams that wait for their past have it, or start cold once their patience is over."""
+    async def warm_up(self, patience_s: float = 5.0, is_over: Callable[[], bool] = lambda: False) -> None:
+        """Let streams that wait for their past have it, or start cold once their patience is over; all go on hearing meanwhile.
+
+        `is_over` is asked now and then: whether nobody waits for it any more.
+        """
         for scored in self._scored():
-            scored.warm_up(patience_s)
+            await scored.warm_up(patience_s, is_over)
 
     def _scored(self) -> list[Scored]:
         return [stream.scored for stream in list(self.streams.values()) if stream.scored is not None]

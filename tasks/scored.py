@@ -1,5 +1,6 @@
 """One stream as a scorer sees it: its events folded into features, and what detectors and champion say of each book."""
 
+import asyncio
 import time
 from collections.abc import Callable
 from typing import Any, Protocol
@@ -18,7 +19,8 @@ from warehouse.schema import row_dtype
 _LOOK_S = 60.0  # between looks for the fits of the day to come
 PREDICTION = row_dtype("predictions")
 Event = tuple[int, np.ndarray]
-Warm = Callable[[str, Features, Detectors, list[Event]], bool]
+Warm = Callable[[str, Features, Detectors, list[Event], Callable[[], bool]], bool]
+_SLICE_S = 0.01  # of folding what waited, before the sockets are read again
 
 
 class Model(Protocol):
@@ -46,7 +48,7 @@ class Scored:
     clock : callable, optional
         Nanoseconds now, for the latency of scores.
     warm : callable, optional
-        Finds the stream's past; until then its events wait.
+        Finds the stream's past, in a thread; until then its events wait.
     unnamed : Unnamed, optional
         Where another process records the stream: what waits for its numbers.
     """
@@ -64,11 +66,20 @@ class Scored:
         self._day_ends_ns, self._look_s = 0, 0.0  # of the day whose fits are in use; when to look again, monotonic
         self._ahead: Fits | None = None  # of the day behind it, as of the last look
 
+    @property
+    def is_waiting(self) -> bool:
+        """Return whether events wait for their past."""
+        return self._pending is not None
+
     def take(self, event: int, row: np.ndarray, receive_ns: int) -> None:
         """Fold one event, shape (1,), and tell what is said of it, if it is a book."""
-        if self._pending is not None:
+        if self._pending is None:
+            self._fold(event, row, receive_ns)
+        else:
             self._pending.append((event, row.copy()))
-        elif event == BOOK:
+
+    def _fold(self, event: int, row: np.ndarray, receive_ns: int) -> None:
+        if event == BOOK:
             self._score(row, receive_ns)
         elif event == TRADE:
             self.features.trade(row)
@@ -118,13 +129,31 @@ class Scored:
         if self._unnamed is not None:
             self._unnamed.release(at_once)
 
-    def warm_up(self, patience_s: float) -> None:
-        """Let events that wait have their past, or start cold once patience is over."""
-        if self._pending is None or self._warm is None or not any(event == BOOK for event, _ in self._pending):
+    async def warm_up(self, patience_s: float, is_over: Callable[[], bool]) -> None:
+        """Let events that wait have their past, or start cold once patience is over.
+
+        The past is folded in a thread while events go on waiting; then they are folded, oldest
+        first, a hundredth of a second at a time, until none waits.
+        """
+        waiting, warm = self._pending, self._warm
+        if waiting is None or warm is None or not any(event == BOOK for event, _ in waiting):
             return
-        is_warm = self._warm(self._symbol, self.features, self.detectors, self._pending)
-        if not is_warm and time.monotonic() - self._opened_s < patience_s:
+        seen = list(waiting)
+        n = len(seen)
+        is_warm = await asyncio.to_thread(warm, self._symbol, self.features, self.detectors, seen, is_over)
+        if not is_warm and (is_over() or time.monotonic() - self._opened_s < patience_s):
             return
-        waiting, self._pending = self._pending, None
-        for event, row in waiting:
-            self.take(event, row, int(row["receive_ns"][0]))
+        if is_warm:
+            waiting[:n] = seen
+        while waiting:
+            self._fold_some(waiting, time.monotonic() + _SLICE_S)
+            await asyncio.sleep(0)
+        self._pending = None
+
+    def _fold_some(self, waiting: list[Event], until_s: float) -> None:
+        n = 0
+        while n < len(waiting) and (n == 0 or time.monotonic() < until_s):
+            event, row = waiting[n]
+            self._fold(event, row, int(row["receive_ns"][0]))
+            n += 1
+        del waiting[:n]

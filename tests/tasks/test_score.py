@@ -1,4 +1,6 @@
 import asyncio
+import threading
+import time
 
 import numpy as np
 import pytest
@@ -6,6 +8,7 @@ import pytest
 from models import booster
 from models.registry import ChampionModel
 from simulator import frames
+from tasks import scored
 from tasks.features.catalogue import NAMES, SETS
 from tasks.featurize import featurize
 from tasks.past import warm_from
@@ -86,7 +89,7 @@ def test_a_scorer_that_starts_late_continues_the_recorded_stream_without_a_seam(
     # A book needs its snapshot, so the late scorer's first frames are the stream's; its features are not.
     for item in events[: snapshot + 3000]:
         scorer.take(*item)
-    scorer.warm_up()
+    asyncio.run(scorer.warm_up())
     for item in events[snapshot + 3000 :]:
         scorer.take(*item)
     scorer.commit()
@@ -98,13 +101,67 @@ def test_a_scorer_that_starts_late_continues_the_recorded_stream_without_a_seam(
         np.testing.assert_array_equal(found[name], expected[name])
 
 
+def test_events_that_come_while_the_past_is_folded_are_neither_lost_nor_turned(events, tmp_path, monkeypatch):
+    monkeypatch.setattr(scored, "_SLICE_S", 0.0)  # others have their turn after each event that waited
+    model, lake, alone, goes_on = _champion(1, 1), Lake(tmp_path / "lake"), Lake(tmp_path / "alone"), threading.Event()
+    asyncio.run(record(Recorder(alone, VENUE, "s", lambda: model), _each(events)))
+    asyncio.run(record(Recorder(lake, VENUE, "s"), _each(events)))
+    find, waited = warm_from(lake, VENUE), []
+
+    def warm(*given):
+        waited.append(goes_on.wait(20))  # for frames that can come only if nobody waits here for the loop
+        return find(*given)
+
+    scorer = Recorder(lake, VENUE, "late", lambda: model, tables=(), warm=warm)
+
+    async def frames():
+        for n, item in enumerate(events):
+            yield item
+            if n % 100 == 0:
+                await asyncio.sleep(0.002)
+            if waited or n == len(events) * 2 // 3:
+                goes_on.set()
+        while scorer.stream(RAW).scored.is_waiting:
+            await asyncio.sleep(0.01)
+
+    asyncio.run(record(scorer, frames(), commit_s=0.01))
+    assert waited == [True]
+    expected, found = _predictions(alone), _predictions(lake)
+    assert found.size == expected.size
+    for name in ("event_seq", "book_seq", "raw_score", "probability", "doubt"):
+        np.testing.assert_array_equal(found[name], expected[name])
+
+
+def test_a_scorer_can_be_stopped_while_it_looks_for_its_past(events, tmp_path):
+    stop, looks = threading.Event(), []
+
+    def warm(symbol, features, detectors, pending, is_over):
+        looks.append(symbol)
+        stop.set()
+        while not is_over():
+            time.sleep(0.01)
+        return False
+
+    scorer = Recorder(Lake(tmp_path), VENUE, "late", lambda: None, tables=(), warm=warm)
+
+    async def frames():
+        for item in events:
+            yield item
+            while item is events[4000] and not stop.is_set():
+                await asyncio.sleep(0.01)
+
+    asyncio.run(record(scorer, frames(), commit_s=0.01))
+    assert looks == [SYMBOL]
+    assert scorer.stream(RAW).scored.is_waiting
+
+
 def _late(lake, model, events, missed=(), wait=3000):
     """Score a recorded stream as a process that starts late and misses some frames, by their place."""
     scorer = Recorder(lake, VENUE, "late", lambda: model, tables=(), warm=warm_from(lake, VENUE))
     snapshot = next(i for i, (_, _, frame) in enumerate(events) if b"lastUpdateId" in frame)
     for n, item in enumerate(events):
         if n == snapshot + wait:
-            scorer.warm_up()
+            asyncio.run(scorer.warm_up())
         if n not in missed:
             scorer.take(*item)
     scorer.commit()
