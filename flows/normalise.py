@@ -14,13 +14,15 @@ from flows.recording import PATIENCE_S, endpoints_of, instruments_of
 from flows.settings import Settings
 from flows.standing import until_told
 from tasks import monitor
-from tasks.normalise import Normaliser, base_and_quote
+from tasks.aligned import base_and_quote, funding_hour
+from tasks.normalise import Normaliser
 from tasks.stream import Patience, rest_of, stream
 from tasks.venues.directory import raw_symbol
 from warehouse.lake import Lake
 
 SHARE = 0.1  # of each venue's request budget
-COMMIT_S, SEAL_S, SHOW_S, FUNDING_S = 0.5, 30.0, 15.0, 3600.0
+COMMIT_S, SEAL_S, SHOW_S = 0.5, 30.0, 15.0
+FUNDING_S = 30.0  # before they count, funding rates are read: nobody waits for the disk then
 
 
 def assets(settings: Settings) -> dict[str, dict[str, str]]:
@@ -66,7 +68,7 @@ async def normalise(base: str | None = None, seconds: float | None = None) -> St
                 if made := (await instruments_of(venue, where, rest)).get(raw):
                     instruments[venue] = made
             normaliser = Normaliser(lake, base, venues, settings.quote_rates, {"": settings.taker_fee_bps}, instruments, publish)
-            normaliser.look_up_funding()
+            normaliser.look_up_funding(time.time_ns())
             await _run(normaliser, feeds, told.stop)
         return told.state(f"{normaliser.rows:,} rows of {base} over {len(venues)} venues")
 
@@ -101,7 +103,8 @@ async def _run(normaliser: Normaliser, feeds: dict, stop: asyncio.Event) -> None
 
 
 async def _keep(normaliser: Normaliser, stop: asyncio.Event) -> None:
-    sealed_s = shown_s = paid_s = time.monotonic()
+    sealed_s = shown_s = time.monotonic()
+    hour = funding_hour(time.time_ns())
     while not stop.is_set():
         with contextlib.suppress(TimeoutError):
             await asyncio.wait_for(stop.wait(), COMMIT_S)
@@ -110,9 +113,10 @@ async def _keep(normaliser: Normaliser, stop: asyncio.Event) -> None:
         if now - sealed_s >= SEAL_S:
             sealed_s = now
             await asyncio.to_thread(normaliser.seal)
-        if now - paid_s >= FUNDING_S:
-            paid_s = now
-            await asyncio.to_thread(normaliser.look_up_funding)
+        soon_ns = time.time_ns() + round(FUNDING_S * 1e9)
+        if funding_hour(soon_ns) > hour:
+            hour = funding_hour(soon_ns)
+            await asyncio.to_thread(normaliser.look_up_funding, soon_ns)
         if now - shown_s >= SHOW_S:
             shown_s = now
             fold = normaliser.fold

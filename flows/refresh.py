@@ -11,9 +11,10 @@ from flows.alone import alone
 from flows.learning import labels_of
 from flows.settings import Settings
 from tasks import monitor, notify
+from tasks.aligned import ALL
 from tasks.featurize import featurize_partition, waves
 from tasks.label import VERSION, label_partition
-from tasks.normalise import ALL, signal_between_venues
+from tasks.normalise import signal_between_venues
 from tasks.validate import validate_partition
 from warehouse.lake import Lake
 

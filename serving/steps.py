@@ -12,10 +12,11 @@ from flows.alone import alone
 from flows.learning import choices_of, costs_of, labels_of, registry_of
 from flows.settings import Settings
 from models.day import day_picture
+from tasks.aligned import ALL
 from tasks.features.catalogue import NAMES, VERSION
 from tasks.featurize import feature_matrix, featurize, waves
 from tasks.label import intervals_of, label
-from tasks.normalise import ALL, signal_between_venues
+from tasks.normalise import signal_between_venues
 from tasks.report import report_version
 from warehouse.errors import UnknownStreamError
 from warehouse.lake import Lake

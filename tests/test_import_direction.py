@@ -11,6 +11,7 @@ NOUNS = {
     "tasks.features",
     "tasks.detectors",
     "tasks.feed",
+    "tasks.aligned",
     "tasks.fitted",
     "tasks.kept",
     "tasks.named",
@@ -40,6 +41,7 @@ MAY_IMPORT = {
     "tasks/order.py": NOUNS | {"tasks.replay"},
     "tasks/rerun.py": NOUNS | {"tasks.replay"},  # reads captures as a replay does, into other rows
     "tasks/verify.py": NOUNS | {"tasks.replay"},
+    "tasks/aligned.py": {"tasks.features", "tasks.venues", "warehouse.schema"},
     "tasks/fitted.py": {"tasks.features", "warehouse", "models"},
     "tasks/named.py": {"warehouse"},
     "tasks/kept.py": {"tasks.detectors", "tasks.features", "tasks.fitted", "warehouse"},

@@ -77,7 +77,7 @@ def count(connection: duckdb.DuckDBPyConnection, table: str, venue: str, symbol:
             f"SELECT count(*), count(DISTINCT seq) FROM {table} WHERE venue = $venue AND symbol = $symbol AND seq BETWEEN $low AND $high"
         )
         held, distinct = connection.execute(query, {**stream, "low": low, "high": high}).fetchone() or ()
-        found |= {"seq_missing": high - low + 1 - distinct, "seq_doubled": held - distinct}
+        found |= {"seq_missing": 0 if TABLES[table].has_holes else high - low + 1 - distinct, "seq_doubled": held - distinct}
     return {name: int(value or 0) for name, value in found.items()}
 
 

@@ -1,7 +1,7 @@
 """Every table and column once: name, type, unit, meaning.  Plain data, imports nothing of ours.
 
-`seq` counts the rows of one table within one stream (venue, symbol) without a hole: it
-proves that nothing is lost or doubled.  `event_seq` counts all events of the stream, books,
+`seq` counts the rows of one table within one stream (venue, symbol) without a hole, except
+where a table says otherwise: it proves that nothing is lost or doubled.  `event_seq` counts all events of the stream, books,
 trades and coverage changes together: it is the order in which everything is folded, live
 and in batch.  Receive stamps cannot serve for that, they run backwards in real captures.
 """
@@ -47,6 +47,7 @@ class Table:
     meaning: str
     columns: tuple[Column, ...]
     open_kind: str | None = None  # further columns of this kind are allowed (features)
+    has_holes: bool = False  # `seq` ascends and no number comes twice, but there may be none for a while
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -288,7 +289,7 @@ TABLES = {
             (
                 _EXCHANGE,
                 _RECEIVE,
-                _SEQ,
+                Column("seq", "i8", "250 ms", "step that ends at exchange_ns, since 1970: none twice, some left out"),
                 Column("num_venues", "i8", "", "venues with a book no older than 2 s"),
                 Column("late_ms", "f8", "ms", "age of the oldest book that was used"),
                 Column("avg_price", "f8", "price", "mean of the mids"),
@@ -301,6 +302,7 @@ TABLES = {
                 Column("arb_bps", "f8", "bps", "best bid over best ask net of both taker fees, floored at 0"),
             ),
             open_kind="f8",
+            has_holes=True,
         ),
         Table(
             "bars",

@@ -10,8 +10,9 @@ import math
 import os
 import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -35,6 +36,7 @@ from warehouse.schema import TABLES
 from warehouse.seal import Marks, recover, seal
 from warehouse.wal import Part, Segment, encode
 
+_NONE: Mapping[str, int] = MappingProxyType({})
 _FIRST_ROWS = 256
 _SEGMENT_BYTES = 64 << 20  # a segment beyond this is followed by a new one, so that a backlog can be sealed in pieces
 
@@ -300,7 +302,9 @@ class Writer:
         self._marks = Marks(layout)
         self._until_s = math.inf
 
-    def session(self, venue: str, symbol: str, session_id: str, tables: Sequence[str] | None = None) -> Session:
+    def session(
+        self, venue: str, symbol: str, session_id: str, tables: Sequence[str] | None = None, least: Mapping[str, int] = _NONE
+    ) -> Session:
         """Lock a stream, recover what was left of it, and say where to begin.
 
         A session is a run of rows that can be produced again: a replay of a capture should use
@@ -314,6 +318,8 @@ class Writer:
         tables : sequence of str, optional
             The tables that this process writes, by default all.  Another process may hold the
             others of the same stream at the same time.
+        least : mapping of str to int
+            Table to the lowest `seq` of its first row, where a table's numbers may have holes.
 
         Raises
         ------
@@ -335,7 +341,7 @@ class Writer:
                     stream.forget_sealed()
                 stream.lock(wanted)
                 recover(self._layout, venue, symbol, wanted)
-                session = self._register(stream, session_id, wanted)
+                session = self._register(stream, session_id, wanted, least)
             except BaseException:
                 if opened:
                     stream.close()
@@ -451,7 +457,7 @@ class Writer:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _register(self, stream: _Stream, session_id: str, tables: Sequence[str]) -> Session:
+    def _register(self, stream: _Stream, session_id: str, tables: Sequence[str], least: Mapping[str, int]) -> Session:
         venue, symbol = stream.venue, stream.symbol
         highs = {table: high(self._layout, table, venue, symbol) for table in TABLES}
         path = self._layout.sessions(venue, symbol)
@@ -468,11 +474,12 @@ class Writer:
                 told = {"since_ns": since_ns, "last_trade_id": trade_id, "last_trade_ns": trade_ns}
                 entries.append({"session_id": session_id, "base_event_seq": event_seq + 1, **told, "base": {}})
             entry = entries[found]
+            following = {table: max(highs[table].seq + 1, int(least.get(table, 0))) for table in tables}
             for table in tables:
-                entry["base"].setdefault(table, highs[table].seq + 1)
+                entry["base"].setdefault(table, following[table])
             self._layout.save(path, json.dumps(entries).encode())
         for table in tables:
-            order = _Order(venue, symbol, table, highs[table].seq + 1)
+            order = _Order(venue, symbol, table, following[table])
             order.session_id = session_id
             order.end = next((later["base"][table] for later in entries[found + 1 :] if table in later["base"]), None)
             stream.buffers[table] = _Records(order) if is_packed(table) else _Text(order)

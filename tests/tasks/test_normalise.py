@@ -1,6 +1,7 @@
 """Venues side by side: off real sockets of simulated venues, into the lake, not more than half a second behind."""
 
 import asyncio
+from itertools import count
 
 import numpy as np
 import pytest
@@ -8,7 +9,9 @@ import pytest
 from flows.normalise import _keep, assets
 from flows.settings import Settings
 from simulator.server import serve
-from tasks.normalise import ALL, MORE, NoRateError, Normaliser, base_and_quote, signal_between_venues
+from tasks.aligned import ALL, MORE, NoRateError, base_and_quote
+from tasks.features.cross_venue import STEP_NS
+from tasks.normalise import Normaliser, signal_between_venues
 from tasks.stream import Endpoints, stream
 from tasks.venues import directory
 from warehouse.errors import LakeFullError
@@ -55,13 +58,15 @@ def test_rows_give_signals_live_once_and_the_same_in_batch(tmp_path):
     assert signals["kind"].tolist() == [ARBITRAGE, FUNDING_DIVERGENCE] * 3
     assert signals["seq"].tolist() == list(range(6))
     assert np.diff(signals["exchange_ns"][::2]).min() >= 30e9  # across the restart too
-    np.testing.assert_array_equal(signals["arb_bps"], rows["arb_bps"][signals["event_seq"]])
+    np.testing.assert_array_equal(signals["arb_bps"], rows["arb_bps"][np.searchsorted(rows["seq"], signals["event_seq"])])
+    np.testing.assert_array_equal(rows["seq"], rows["exchange_ns"] // STEP_NS)
+    assert np.unique(rows["seq"]).size == rows.size
     assert signal_between_venues.fn(lake, "BTC") == 0
     batch = Lake(tmp_path / "batch")
     with batch.writer() as writer:
-        session = writer.session(ALL, "BTC", "rows", ("consolidated",))
-        for part in np.array_split(lake.rows("consolidated", ALL, "BTC"), 3):
-            session.append("consolidated", part)
+        for part in np.split(rows, [100, *np.flatnonzero(np.diff(rows["seq"]) > 1) + 1]):
+            writer.session(ALL, "BTC", f"from {part['seq'][0]}", ("consolidated",), {"consolidated": part["seq"][0]})
+            writer.append("consolidated", ALL, "BTC", part)
             writer.commit()
             signal_between_venues.fn(batch, "BTC")
     signal_between_venues.fn(batch, "BTC")
@@ -72,8 +77,8 @@ def test_signals_that_a_kill_took_come_with_the_next_run(tmp_path):
     whole, cut = Lake(tmp_path / "whole"), Lake(tmp_path / "cut")
     normalised(whole, [(0, 80)])
     with cut.writer() as writer:
-        session = writer.session(ALL, "BTC", "rows", ("consolidated",))
-        session.append("consolidated", whole.rows("consolidated", ALL, "BTC"))
+        rows = whole.rows("consolidated", ALL, "BTC")
+        writer.session(ALL, "BTC", "rows", ("consolidated",), {"consolidated": rows["seq"][0]}).append("consolidated", rows)
     normalised(cut, [(80, 81)])
     assert told(cut)[: len(told(whole))] == told(whole)
 
@@ -81,20 +86,25 @@ def test_signals_that_a_kill_took_come_with_the_next_run(tmp_path):
 def test_funding_is_the_newest_by_time_and_of_eight_hours(tmp_path):
     lake, hour = Lake(tmp_path), 3_600 * 10**9
     normaliser = Normaliser(lake, "BTC", PAIR, RATES, {"": 4.0})
-    normaliser.look_up_funding()
+    normaliser._turn_funding(START)
     assert np.isnan(normaliser.fold.state["venue"]["funding"][0, :2]).all()
     with lake.writer() as writer:
         for venue, hours, rates in (("binance_usdm", (16, 0, 8), (3e-4, 1e-4, 2e-4)), ("bybit_linear", (4, 2, 3), (4e-5, 2e-5, 9e-5))):
             rows = np.zeros(3, row_dtype("funding_rates"))  # a later fetch brought the older ones
             rows["seq"], rows["exchange_ns"], rows["funding_rate"] = np.arange(3), START + np.array(hours) * hour, rates
             writer.session(venue, PAIR[venue], "paid", ("funding_rates",)).append("funding_rates", rows)
-    normaliser.look_up_funding()
+    late, due = 18 * hour + START // hour * hour, normaliser._funding_ns
+    assert due == START // hour * hour + hour // 6 + hour * (START % hour >= hour // 6)
+    for ns, rates in ((due - 1, (np.nan, np.nan)), (due, (1e-4, np.nan)), (late, (3e-4, 3.2e-4))):
+        normaliser.take("binance_usdm", ns, b"")
+        np.testing.assert_allclose(normaliser.fold.state["venue"]["funding"][0, :2], rates)
     np.testing.assert_allclose(normaliser.fold.state["venue"]["funding"][0, :2], (3e-4, 3.2e-4))
     normaliser.writer.close()
 
 
 def test_rows_outlast_a_full_disk_and_funding_is_looked_up_again(tmp_path, monkeypatch):
-    normaliser, true, left, looks = Normaliser(Lake(tmp_path), "BTC", PAIR, RATES, {"": 4.0}), {}, {"commit": 3, "seal": 1}, []
+    normaliser, true, left = Normaliser(Lake(tmp_path), "BTC", PAIR, RATES, {"": 4.0}), {}, {"commit": 3, "seal": 1}
+    looks, hours = [], count()
     for name in left:
         true[name] = getattr(normaliser.writer, name)
 
@@ -105,8 +115,9 @@ def test_rows_outlast_a_full_disk_and_funding_is_looked_up_again(tmp_path, monke
             return true[name]()
 
         monkeypatch.setattr(normaliser.writer, name, full)
-    monkeypatch.setattr(normaliser, "look_up_funding", lambda: looks.append(1))
-    for name in ("COMMIT_S", "SEAL_S", "FUNDING_S"):
+    monkeypatch.setattr(normaliser, "look_up_funding", looks.append)
+    monkeypatch.setattr("flows.normalise.funding_hour", lambda _: next(hours))
+    for name in ("COMMIT_S", "SEAL_S"):
         monkeypatch.setattr(f"flows.normalise.{name}", 0.01)
     feed(normaliser, 0, 5)
 
@@ -123,7 +134,21 @@ def test_rows_outlast_a_full_disk_and_funding_is_looked_up_again(tmp_path, monke
     asyncio.run(keep())
     normaliser.writer.close()
     assert normaliser.full == 4
-    assert Lake(tmp_path).rows("consolidated", ALL, "BTC")["seq"].tolist() == list(range(normaliser.rows))
+    rows = Lake(tmp_path).rows("consolidated", ALL, "BTC")
+    assert rows["seq"].tolist() == list(range(rows["seq"][0], rows["seq"][0] + normaliser.rows))
+
+
+def test_a_silence_leaves_numbers_out_and_a_clock_that_was_further_stores_nothing_twice(tmp_path):
+    lake = Lake(tmp_path)
+    normalised(lake, [(0, 5), (3, 8), (700, 705)])
+    normaliser = Normaliser(lake, "BTC", PAIR, RATES, {"": 4.0})
+    feed(normaliser, 2000, 2003)
+    feed(normaliser, 3000, 3003)  # longer than a clock may stand still
+    normaliser.writer.close()
+    seq = lake.rows("consolidated", ALL, "BTC")["seq"]
+    assert (np.diff(seq) > 0).all()
+    assert (np.diff(seq)[np.diff(seq) > 1] > 4 * 600).all()
+    assert seq.size > 4 * 4 * 3
 
 
 async def recorded(lake, seconds):
