@@ -10,11 +10,12 @@ from prefect.client.schemas.objects import State
 from prefect.states import Completed
 
 from flows.alone import alone
+from flows.between import assets
 from flows.recording import PATIENCE_S, endpoints_of, instruments_of
 from flows.settings import Settings
 from flows.standing import until_told
 from tasks import monitor
-from tasks.aligned import base_and_quote, funding_hour
+from tasks.aligned import funding_hour
 from tasks.normalise import Normaliser
 from tasks.stream import Patience, rest_of, stream
 from tasks.venues.directory import raw_symbol
@@ -23,17 +24,6 @@ from warehouse.lake import Lake
 SHARE = 0.1  # of each venue's request budget
 COMMIT_S, SEAL_S, SHOW_S = 0.5, 30.0, 15.0
 FUNDING_S = 30.0  # before they count, funding rates are read: nobody waits for the disk then
-
-
-def assets(settings: Settings) -> dict[str, dict[str, str]]:
-    """Return venue and symbol of each base asset that at least two venues trade, the first symbol of a venue."""
-    found: dict[str, dict[str, str]] = {}
-    for venue, symbols in settings.streams.items():
-        for symbol in symbols:
-            base, quote = base_and_quote(symbol)
-            if quote in settings.quote_rates and not venue.startswith("ccxt_"):
-                found.setdefault(base, {}).setdefault(venue, symbol)
-    return {base: venues for base, venues in found.items() if len(venues) > 1}
 
 
 @flow

@@ -7,14 +7,13 @@ from prefect.client.schemas.objects import State
 from prefect.states import Completed, Failed
 from prefect.task_runners import ProcessPoolTaskRunner, ThreadPoolTaskRunner
 
-from flows.alone import alone
+from flows.between import align
 from flows.learning import labels_of
 from flows.settings import Settings
 from tasks import monitor, notify
 from tasks.aligned import ALL
 from tasks.featurize import featurize_partition, waves
 from tasks.label import VERSION, label_partition
-from tasks.normalise import signal_between_venues
 from tasks.validate import validate_partition
 from warehouse.lake import Lake
 
@@ -53,7 +52,7 @@ def refresh(venue: str | None = None, symbols: list[str] | None = None, days: in
         for found in asked:
             done += found.result()
     if venue in (None, ALL):
-        between_venues(lake)
+        done += between_venues(lake, settings, days)
     wrong = sum(row["found"] != "ok" for row in done)
     monitor.table("refresh", done, "rows by partition")
     monitor.flush()
@@ -61,14 +60,15 @@ def refresh(venue: str | None = None, symbols: list[str] | None = None, days: in
     return Failed(message=summary) if wrong else Completed(message=summary)
 
 
-def between_venues(lake: Lake) -> dict[str, int]:
-    """Bring the signals between venues up to date; return those added by base asset, without those that a running `normalise` writes."""
-    added = {}
-    for base in sorted({symbol for found, symbol, _ in lake.partitions("consolidated") if found == ALL}):
-        with alone(lake.root, f"normalise-{base}") as first:
-            if first:
-                added[base] = signal_between_venues(lake, base)
-    return added
+@task(name="between venues")
+def between_venues(lake: Lake, settings: Settings, days: int) -> list[dict[str, Any]]:
+    """Bring rows and signals between venues up to date; return a row for each day that was looked at."""
+    return [
+        {"partition": f"{ALL} {base} {day}", "consolidated": made["rows"], "found": "ok"}
+        for base, made_of in align(lake, settings, days).items()
+        for day, made in made_of.items()
+        if made["rows"]
+    ]
 
 
 @task(name="refresh", task_run_name="refresh {venue} {symbol}")

@@ -8,15 +8,13 @@ from typing import Any
 
 import numpy as np
 
-from flows.alone import alone
+from flows.between import align
 from flows.learning import choices_of, costs_of, labels_of, registry_of
 from flows.settings import Settings
 from models.day import day_picture
-from tasks.aligned import ALL
 from tasks.features.catalogue import NAMES, VERSION
 from tasks.featurize import feature_matrix, featurize, waves
 from tasks.label import intervals_of, label
-from tasks.normalise import signal_between_venues
 from tasks.report import report_version
 from warehouse.errors import UnknownStreamError
 from warehouse.lake import Lake
@@ -39,10 +37,7 @@ def refresh(lake: Lake, settings: Settings, advance: Advance = lambda *_: None, 
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise
-    for base in sorted({symbol for found, symbol, _ in lake.partitions("consolidated") if found == ALL}):
-        with alone(lake.root, f"normalise-{base}") as first:
-            if first:  # else the running flow writes them
-                signal_between_venues.fn(lake, base)
+    align(lake, settings)
     return sorted(done, key=lambda row: (row["venue"], row["symbol"], row["day"]))
 
 

@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterator, Mapping
 from uuid import uuid4
 
 import numpy as np
-from prefect import task
 
 from tasks.aligned import ALL, NoRateError, base_and_quote, funding_begins, funding_hour, funding_of, stored
 from tasks.detectors.divergence import Divergence
@@ -43,7 +42,6 @@ def catch_up(lake: Lake, session: Session) -> Divergence:
     return detector
 
 
-@task(name="signals", task_run_name="signals between venues of {base}")
 def signal_between_venues(lake: Lake, base: str) -> int:
     """Bring the signals between venues of one base asset up to date with its stored rows; return how many were added."""
     with lake.writer() as writer:

@@ -12,7 +12,7 @@ START = 1_760_000_000_000_000_000
 NS = 1_000_000_000
 
 
-def venue_events(seed, seconds=75, n=3, a_second=4, late=0.1, doubtful=0.01, crossed=True, silent=True, hole_s=0):
+def venue_events(seed, seconds=75, n=3, a_second=4, late=0.1, doubtful=0.01, crossed=True, silent=True, hole_s=0, start=START):
     """Return (place, kind, row of shape (1,)) in the order of arrival.
 
     Parameters
@@ -36,7 +36,7 @@ def venue_events(seed, seconds=75, n=3, a_second=4, late=0.1, doubtful=0.01, cro
     fair = 60_000.0 + np.cumsum(rng.normal(0, 1.0, len(times)))
     doubt_until = [0] * n
     for i, (t, place) in enumerate(sorted(times)):
-        ns = START + t
+        ns = start + t
         if doubt_until[place] and i >= doubt_until[place]:
             doubt_until[place] = 0
             out.append((place, CHANGES, good(ns, state=OK)))

@@ -13,6 +13,7 @@ NOUNS = {
     "tasks.feed",
     "tasks.aligned",
     "tasks.fitted",
+    "tasks.merged",
     "tasks.kept",
     "tasks.named",
     "warehouse",
@@ -42,6 +43,7 @@ MAY_IMPORT = {
     "tasks/rerun.py": NOUNS | {"tasks.replay"},  # reads captures as a replay does, into other rows
     "tasks/verify.py": NOUNS | {"tasks.replay"},
     "tasks/aligned.py": {"tasks.features", "tasks.venues", "warehouse.schema"},
+    "tasks/merged.py": {"tasks.features", "warehouse"},
     "tasks/fitted.py": {"tasks.features", "warehouse", "models"},
     "tasks/named.py": {"warehouse"},
     "tasks/kept.py": {"tasks.detectors", "tasks.features", "tasks.fitted", "warehouse"},

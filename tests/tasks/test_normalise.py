@@ -6,7 +6,8 @@ from itertools import count
 import numpy as np
 import pytest
 
-from flows.normalise import _keep, assets
+from flows.between import assets
+from flows.normalise import _keep
 from flows.settings import Settings
 from simulator.server import serve
 from tasks.aligned import ALL, MORE, NoRateError, base_and_quote
@@ -61,15 +62,15 @@ def test_rows_give_signals_live_once_and_the_same_in_batch(tmp_path):
     np.testing.assert_array_equal(signals["arb_bps"], rows["arb_bps"][np.searchsorted(rows["seq"], signals["event_seq"])])
     np.testing.assert_array_equal(rows["seq"], rows["exchange_ns"] // STEP_NS)
     assert np.unique(rows["seq"]).size == rows.size
-    assert signal_between_venues.fn(lake, "BTC") == 0
+    assert signal_between_venues(lake, "BTC") == 0
     batch = Lake(tmp_path / "batch")
     with batch.writer() as writer:
         for part in np.split(rows, [100, *np.flatnonzero(np.diff(rows["seq"]) > 1) + 1]):
             writer.session(ALL, "BTC", f"from {part['seq'][0]}", ("consolidated",), {"consolidated": part["seq"][0]})
             writer.append("consolidated", ALL, "BTC", part)
             writer.commit()
-            signal_between_venues.fn(batch, "BTC")
-    signal_between_venues.fn(batch, "BTC")
+            signal_between_venues(batch, "BTC")
+    signal_between_venues(batch, "BTC")
     assert told(batch) == told(lake)
 
 

@@ -1,0 +1,246 @@
+"""Rows over venues made of what was recorded: the same as live to the bit, each step once, only what is new."""
+
+import asyncio
+from contextlib import contextmanager
+
+import numpy as np
+import pytest
+
+from flows.alone import alone
+from flows.between import align, recorded
+from flows.settings import Settings
+from simulator.server import serve
+from tasks.aligned import ALL, STORED, stored
+from tasks.consolidate import Aligned, consolidate, days_due
+from tasks.features.cross_venue import BOOKS, CHANGES, STEP_NS, TRADES, CrossVenue
+from tasks.normalise import Normaliser
+from tasks.record import Recorder
+from tasks.stream import Endpoints, stream
+from tasks.venues import directory
+from tests.cross_streams import one_by_one, venue_events
+from tests.streams import good
+from warehouse.lake import Lake
+from warehouse.schema import START, row_dtype
+
+SYMBOLS = {"binance_spot": "BTC-USDT", "bybit_spot": "BTC-USDT", "kraken": "BTC-USD"}
+RATES, FEES, HOUR = {"USDT": 1.0, "USD": 1.001}, {"": 1.0}, 3_600 * 10**9
+ALIGNED = Aligned("BTC", SYMBOLS, RATES, FEES)
+DAYS = ("2025-10-08", "2025-10-09")
+MIDNIGHT = int(np.datetime64(DAYS[1], "ns").astype(np.int64))
+TABLES = {BOOKS: "l2_snapshots", TRADES: "trades", CHANGES: "coverage_changes"}
+
+
+@contextmanager
+def nobody():
+    yield True
+
+
+@contextmanager
+def somebody():
+    yield False
+
+
+def events_of(seed=1, seconds=90, before_s=65, **faults):
+    """Return events around midnight, each stamped by our clock in the order of arrival, good from the start."""
+    events = [(place, CHANGES, good(MIDNIGHT - before_s * 10**9)) for place in range(3)]
+    events += venue_events(seed, seconds, start=MIDNIGHT - before_s * 10**9, **faults)
+    numbers = {}
+    for i, (place, kind, row) in enumerate(events):
+        clock = max(events[0][2]["exchange_ns"][0], *(e[2]["exchange_ns"][0] for e in events[max(0, i - 20) : i + 1])) + i
+        row["receive_ns"] = max(int(clock), int(events[i - 1][2]["receive_ns"][0]) + 1 if i else 0)
+        row["event_seq"] = numbers[place] = numbers.get(place, -1) + 1
+        row["seq"] = numbers[place, kind] = numbers.get((place, kind), -1) + 1
+    return events
+
+
+def record(lake, events, session="one"):
+    with lake.writer() as writer:
+        for place, stream_of in enumerate(SYMBOLS.items()):
+            writer.session(*stream_of, session, tuple(TABLES.values()))
+            for kind, table in TABLES.items():
+                rows = [row for of, what, row in events if (of, what) == (place, kind)]
+                if rows:
+                    writer.append(table, *stream_of, np.concatenate(rows))
+
+
+def pay(lake):
+    """Two venues pay every hour: what they paid at midnight is not known before ten past."""
+    with lake.writer() as writer:
+        for n, stream_of in enumerate(list(SYMBOLS.items())[:2]):
+            rows = np.zeros(3, row_dtype("funding_rates"))
+            rows["seq"], rows["exchange_ns"] = np.arange(3), MIDNIGHT + np.arange(-2, 1) * HOUR
+            rows["funding_rate"] = (1e-5, 2e-5, 9e-5) if n else (1e-5, 4e-5, 1e-5)
+            writer.session(*stream_of, "paid", ("funding_rates",)).append("funding_rates", rows)
+
+
+def live_rows(events):
+    fold = CrossVenue(tuple(SYMBOLS), (1.0, 1.0, 1.001), (1.0, 1.0, 1.0))
+    for place in range(3):
+        fold.turn(place, START)
+    fold.funding(0, 8 * 4e-5)
+    fold.funding(1, 8 * 2e-5)
+    return stored(fold, one_by_one(fold, events))
+
+
+def rows_of(lake):
+    table = lake.read("consolidated", ALL, "BTC")
+    rows = np.zeros(table.num_rows, STORED)
+    for name in STORED.names:
+        rows[name] = table[name].to_numpy()
+    return rows
+
+
+def make(lake, guard=nobody, aligned=ALIGNED, **options):
+    return [consolidate(lake, aligned, day, guard, **options) for day in days_due(lake, aligned)]
+
+
+@pytest.fixture(scope="module")
+def events():
+    return events_of()
+
+
+@pytest.fixture
+def lake(tmp_path):
+    lake = Lake(tmp_path / "lake")
+    pay(lake)
+    return lake
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_rows_of_two_days_are_those_of_the_live_fold_to_the_bit(lake, seed):
+    events = events_of(seed, late=0.2, doubtful=0.02)
+    record(lake, events)
+    manifests = make(lake)
+    expected = live_rows(events)
+    assert rows_of(lake).tobytes() == expected.tobytes()
+    is_first = expected["exchange_ns"] < MIDNIGHT
+    assert [known["rows"] for known in manifests] == [is_first.sum(), (~is_first).sum()]
+    assert np.nanmax(np.abs(expected["funding_delta"] - 16e-5)) < 1e-12
+    assert not np.isnan(expected["price_momentum_1m"][-1])  # warm, a moment behind midnight
+
+
+def test_only_what_is_new_is_made_and_the_whole_is_the_same(lake, events):
+    for n, cut in enumerate((200, 500, 800, len(events))):
+        record(lake, events[:cut], f"part {n}")
+        assert not make(lake)[-1]["skipped"]
+    assert rows_of(lake).tobytes() == live_rows(events).tobytes()
+    version = lake.version("consolidated")
+    assert [known["skipped"] for known in make(lake)] == [True, True]
+    assert days_due(lake, ALIGNED, 0) == []
+    assert lake.version("consolidated") == version
+
+
+def test_days_of_other_code_and_all_behind_them_are_made_anew(lake, events, monkeypatch):
+    record(lake, events)
+    make(lake)
+    monkeypatch.setattr("tasks.consolidate.CROSS_VERSION", "another")
+    assert days_due(lake, ALIGNED, 0) == list(DAYS)
+    assert [known["cross"] for known in make(lake)] == ["another"] * 2
+    assert days_due(lake, ALIGNED, 0) == []
+    dearer = Aligned("BTC", SYMBOLS, RATES, {"": 2.0})
+    assert days_due(lake, dearer, 0) == list(DAYS)
+
+
+def test_recorded_rows_take_the_place_of_live_ones_and_steps_that_only_those_have_stay(lake, events):
+    record(lake, events)
+    expected = live_rows(events)
+    own, more = expected[100:180].copy(), expected[:4].copy()
+    own["avg_price"] = 1.0
+    more["exchange_ns"] = MIDNIGHT - 500 * 10**9 + np.arange(4) * STEP_NS
+    more["seq"] = more["exchange_ns"] // STEP_NS
+    with lake.writer() as writer:
+        for rows in (more, own):
+            writer.session(ALL, "BTC", f"from {rows['seq'][0]}", ("consolidated",), {"consolidated": int(rows["seq"][0])})
+            writer.append("consolidated", ALL, "BTC", rows)
+    whole = np.concatenate([more, expected]).tobytes()
+    for cross in ("", "again"):
+        made = make(lake)
+        assert made[0]["live"] == [[int(more["seq"][0]), int(more["seq"][-1])]]
+        assert rows_of(lake).tobytes() == whole, cross
+    dearer = Aligned("BTC", SYMBOLS, RATES, {"": 2.0})
+    assert make(lake, aligned=dearer)[0]["live"] == made[0]["live"]
+    assert rows_of(lake)["seq"].tolist() == np.concatenate([more, expected])["seq"].tolist()
+
+
+def test_a_live_run_keeps_its_day_until_that_is_over_and_sealed(lake, events):
+    record(lake, events)
+    assert [known["skipped"] for known in make(lake, somebody, now_ns=MIDNIGHT + 599 * 10**9)] == [True, True]
+    expected = live_rows(events)
+    writer = lake.writer()
+    writer.session(ALL, "BTC", "live", ("consolidated",), {"consolidated": int(expected["seq"][0])})
+    writer.append("consolidated", ALL, "BTC", expected[:9])
+    writer.commit()
+    assert [known["skipped"] for known in make(lake, somebody, now_ns=MIDNIGHT + 600 * 10**9)] == [True, True]
+    writer.seal()
+    assert [known["skipped"] for known in make(lake, somebody, now_ns=MIDNIGHT + 600 * 10**9)] == [False, True]
+    writer.close()
+    first_day = expected[expected["exchange_ns"] < MIDNIGHT]
+    assert rows_of(lake).tobytes() == first_day.tobytes()
+
+
+def test_what_was_made_of_more_than_is_left_stays(lake, events):
+    record(lake, events)
+    made = make(lake)
+    lake.retire({"l2_snapshots": 1})
+    left = [partition for partition in lake.partitions("l2_snapshots") if partition[0] == "kraken"]
+    assert [day for *_, day in left] == [DAYS[1]]
+    assert [consolidate(lake, ALIGNED, day, nobody)["skipped"] for day in DAYS] == [True, True]
+    assert [lake.manifest("consolidated", ALL, "BTC", day)["rows"] for day in DAYS] == [known["rows"] for known in made]
+
+
+def test_what_a_lake_holds_is_aligned_and_signals_follow(lake, events):
+    record(lake, events)
+    settings = Settings(lake=lake.root, quote_rates="USDT:1.0,USD:1.001", taker_fee_bps=0.1)
+    assert recorded(lake, settings) == {"BTC": SYMBOLS}
+    align(lake, settings)
+    signals = lake.rows("signals", ALL, "BTC")
+    rows = rows_of(lake)
+    assert rows.size == live_rows(events).size
+    assert signals.size
+    np.testing.assert_array_equal(signals["arb_bps"], rows["arb_bps"][np.searchsorted(rows["seq"], signals["event_seq"])])
+    version = lake.version("consolidated")
+    with alone(lake.root, "normalise-BTC"):
+        align(lake, settings)
+    assert lake.version("consolidated") == version
+
+
+async def _frames(seconds, speed):
+    raws = {venue: directory.raw_symbol(venue, symbol) for venue, symbol in SYMBOLS.items()}
+    adapters = {venue: directory.adapter(venue, raw) for venue, raw in raws.items()}
+    taken, stop = [], asyncio.Event()
+    async with await serve(list(SYMBOLS), {venue: [raw] for venue, raw in raws.items()}, seed=4, speed=speed, coupled=True) as market:
+
+        async def feed(venue):
+            where, adapter = Endpoints(market.ws_url(venue), market.rest_url(venue)), adapters[venue]
+
+            def wanting():
+                return [raws[venue]] if adapter.needs_snapshot else []
+
+            async for _, receive_ns, frame in stream(venue, [raws[venue]], where, wanting, stop):
+                taken.append((venue, receive_ns, frame))
+                list(adapter.receive(frame, receive_ns))
+
+        jobs = [asyncio.create_task(feed(venue)) for venue in SYMBOLS]
+        await asyncio.sleep(seconds)
+        stop.set()
+        await asyncio.gather(*jobs)
+    return sorted(taken, key=lambda each: each[1])
+
+
+@pytest.mark.slow
+def test_simulated_venues_give_the_same_rows_live_and_of_their_recording(tmp_path):
+    frames = asyncio.run(asyncio.wait_for(_frames(8.0, 10.0), 60))
+    live, batch = Lake(tmp_path / "live"), Lake(tmp_path / "batch")
+    normaliser = Normaliser(live, "BTC", SYMBOLS, RATES, FEES)
+    recorders = {venue: Recorder(batch, venue, "simulated") for venue in SYMBOLS}
+    for venue, receive_ns, frame in frames:
+        normaliser.take(venue, receive_ns, frame)
+        recorders[venue].take(directory.raw_symbol(venue, SYMBOLS[venue]), receive_ns, frame)
+    for each in (normaliser, *recorders.values()):
+        each.writer.close()
+    make(batch)
+    rows = rows_of(live)
+    assert rows.size > 250
+    assert (rows["num_venues"] == 3).mean() > 0.8
+    assert not np.isnan(rows["price_momentum_1m"][-1])
+    assert rows_of(batch).tobytes() == rows.tobytes()
