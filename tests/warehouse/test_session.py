@@ -86,6 +86,19 @@ def test_a_new_session_follows_the_last_acknowledged_row(lake):
     assert _bits(lake) == rows_of("trades", 0, 12).tobytes()
 
 
+def test_a_session_may_leave_numbers_out_before_its_first_row(lake):
+    with lake.writer() as writer:
+        for least, first in ((100, 100), (50, 105), (200, 200)):
+            session = writer.session(*STREAM, f"from {least}", ("trades",), {"trades": least})
+            assert session.base["trades"] == first
+            assert session.append("trades", rows_of("trades", first - 2, 7)) == 5  # what lies before it is there, or never will be
+            with pytest.raises(SequenceGapError):
+                session.append("trades", rows_of("trades", first + 6, 1))
+            writer.commit()
+    expected = np.concatenate([rows_of("trades", first, 5) for first in (100, 105, 200)])
+    assert _bits(lake) == expected.tobytes()
+
+
 def test_bases_survive_a_kill_before_the_first_commit(lake):
     write(lake, "trades", rows_of("trades", 0, 10), "monday")
     writer = lake.writer()
