@@ -146,7 +146,8 @@ def backfill(
     import time
     from datetime import UTC, datetime
 
-    from tasks.fetch import FetchError, Source, exchange, fetch
+    from tasks.fetch import fetch
+    from tasks.history import FetchError, Source, exchange
     from warehouse.lake import Lake
 
     try:

@@ -8,7 +8,8 @@ from prefect.states import Completed, Failed
 
 from flows.settings import LOOPBACK, Settings
 from tasks import monitor
-from tasks.fetch import KINDS, FetchError, fetch_history
+from tasks.fetch import fetch_history
+from tasks.history import KINDS, FetchError
 from warehouse.lake import Lake
 
 _DAY_MS = 86_400_000

@@ -79,11 +79,12 @@ def _source(settings: Settings, job: str, recorder: Recorder, raw: list[str], wh
     url = settings.redis_url.get_secret_value()
     if not url or (job == "live" and not settings.live_from_redis):
         return frames_of(recorder, raw, where, rest, stop, settings.ccxt_silence_s)
-    from tasks import broadcast  # only those who have Redis need its client
+    from tasks.broadcast import Broadcast  # only those who have Redis need its client
+    from tasks.relayed import frames
 
     if job == "live":
-        return broadcast.frames(url, recorder.venue, raw, stop, recorder.take_up, PUBLISHED_S, recorder.wanting)
-    return _publishing(broadcast.Broadcast(url), recorder, frames_of(recorder, raw, where, rest, stop, settings.ccxt_silence_s))
+        return frames(url, recorder.venue, raw, stop, recorder.take_up, PUBLISHED_S, recorder.wanting)
+    return _publishing(Broadcast(url), recorder, frames_of(recorder, raw, where, rest, stop, settings.ccxt_silence_s))
 
 
 async def _publishing(out: "Broadcast", recorder: Recorder, frames: Frames) -> Frames:

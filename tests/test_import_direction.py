@@ -37,7 +37,9 @@ MAY_IMPORT = {
     "tasks/feed/line.py": {"tasks.feed", "tasks.venues", "warehouse.schema", "websockets"},
     "tasks/feed/opened.py": {"tasks.feed", "tasks.venues", "warehouse.schema", "websockets"},
     "tasks/broadcast.py": {"redis"},
-    "tasks/fetch.py": NOUNS | {"prefect", "ccxt"},
+    "tasks/relayed.py": {"tasks.broadcast", "redis"},
+    "tasks/fetch.py": {"tasks.history", "warehouse", "prefect"},
+    "tasks/history.py": {"warehouse.schema", "ccxt"},
     "tasks/replay.py": {"tasks.venues"},
     "tasks/order.py": NOUNS | {"tasks.replay"},
     "tasks/rerun.py": NOUNS | {"tasks.replay"},  # reads captures as a replay does, into other rows

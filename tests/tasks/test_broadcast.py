@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 import redis
 
-from tasks.broadcast import MOST, NORMALIZED, RAW, Broadcast, NoStateError, frames, published
+from tasks.broadcast import MOST, NORMALIZED, RAW, Broadcast, published
 from tasks.record import Recorder
+from tasks.relayed import NoStateError, frames
 from tasks.stream import Endpoints, stream
 from tasks.venues.binance import Binance
 from tasks.venues.events import BOOK

@@ -19,19 +19,8 @@ from typer.testing import CliRunner
 import cli
 from cli.shared import FAILED
 from simulator.server import serve
-from tasks.fetch import (
-    KINDS,
-    BlockedError,
-    NoAnswerError,
-    NoMarketError,
-    NotServedError,
-    Source,
-    exchange,
-    fetch,
-    merged,
-    missing,
-    unified_symbol,
-)
+from tasks.fetch import fetch, merged, missing
+from tasks.history import KINDS, BlockedError, NoAnswerError, NoMarketError, NotServedError, Source, exchange, unified_symbol
 from warehouse.lake import Lake
 
 VENUES = ("binance_spot", "binance_usdm", "binance_coinm", "bybit_spot", "bybit_linear", "coinbase_exchange", "okx", "hyperliquid")
@@ -198,7 +187,7 @@ def test_too_many_requests_are_waited_for_as_long_as_the_venue_says(market, tmp_
 
 
 def test_a_long_ban_ends_all_asking_of_that_venue_at_once(monkeypatch):
-    monkeypatch.setattr("tasks.fetch._blocked", {})
+    monkeypatch.setattr("tasks.history._blocked", {})
     asked = []
 
     def ask():
@@ -221,7 +210,7 @@ def test_what_a_venue_does_not_serve_is_told(market):
 
 
 def test_a_venue_that_is_not_there_is_told_after_all_tries(monkeypatch):
-    monkeypatch.setattr("tasks.fetch._LONGEST_S", 0.01)
+    monkeypatch.setattr("tasks.history._LONGEST_S", 0.01)
     client = exchange("kraken", "http://127.0.0.1:9")
     client.enableRateLimit = False  # a second between tries
     with pytest.raises(NoAnswerError, match="kraken did not answer in 8 tries"):
@@ -231,7 +220,8 @@ def test_a_venue_that_is_not_there_is_told_after_all_tries(monkeypatch):
 KILLED = """
 import sys
 from pathlib import Path
-from tasks.fetch import Source, exchange, fetch
+from tasks.fetch import fetch
+from tasks.history import Source, exchange
 from warehouse.lake import Lake
 made = Source(exchange("binance_usdm", sys.argv[1]), "binance_usdm", "BTC-USDT-PERP", "ohlcv", "1m")
 made.page = 100
