@@ -96,6 +96,12 @@ class Log:
         table = self._open(version)
         return Snapshot(self.table, -1, ()) if table is None else Snapshot(self.table, table.version(), _files(table), table)
 
+    def again(self, known: Snapshot | None) -> Snapshot:
+        """Return the newest version, which is `known` as long as no commit followed it: a version is read in ten milliseconds."""
+        if known is None or (self.folder / "_delta_log" / f"{known.version + 1:020d}.json").exists():
+            return self.snapshot()
+        return known
+
     def watermarks(self) -> Callable[[str, str], int]:
         """Return what gives the watermark of a stream, venue and symbol, as of the newest version; it lists no files."""
         table = self._open()

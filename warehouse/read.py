@@ -16,6 +16,7 @@ from warehouse.layout import Layout
 from warehouse.pins import snapshot_of
 from warehouse.schema import row_dtype
 from warehouse.seal import Stream, unsealed
+from warehouse.wal import Part
 from warehouse.wal import tail as wal_tail
 
 _KEY = pa.dictionary(pa.int32(), pa.string())
@@ -33,8 +34,12 @@ class High(NamedTuple):
 def high(layout: Layout, table: str, venue: str, symbol: str) -> High:
     """Return the highest `seq`, `event_seq` and `exchange_ns` acknowledged in one table of a stream."""
     parts = wal_tail(layout.wal(venue, symbol), table)
-    snapshot = layout.log(table).snapshot()
-    files = snapshot.of(venue, symbol)
+    return high_of(layout.log(table).snapshot(), parts, venue, symbol)
+
+
+def high_of(snapshot: Snapshot, parts: Sequence[Part], venue: str, symbol: str) -> High:
+    """Return how far a stream has come in a version of a table and the unsealed parts of it that were read before."""
+    files, table = snapshot.of(venue, symbol), snapshot.table
     clock = time_column(table) == "exchange_ns"
     return High(
         max([snapshot.watermark(venue, symbol), *(file.bound("seq")[1] for file in files), *(part.hi for part in parts)]),

@@ -8,7 +8,7 @@ watermark and does only what is missing.
 import contextlib
 import re
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple, Protocol
@@ -185,27 +185,33 @@ def _forget(log: Log, added: Iterable[DataFile]) -> None:
                 (log.folder / file.path).unlink(missing_ok=True)
 
 
-def recover(layout: Layout, venue: str, symbol: str, tables: Sequence[str]) -> int:
-    """Seal what dead writers of a stream left behind and return the rows; call it with `tables` locked.
+def recover(layout: Layout, venue: str, symbol: str, locks: Collection[str], snapshots: Callable[[str], Snapshot]) -> list[Orphan]:
+    """Return what dead writers of a stream left behind, for the next seal; call it with the tables of `locks` locked.
 
-    Segments of live writers, of other tables of the stream, are left alone.
+    What holds rows of other tables is sealed at once, before somebody else writes those.  Segments of live
+    writers are left alone.
     """
     folder = layout.wal(venue, symbol)
     with locked(folder / "recover.lock"):
-        for table in tables:
-            _drop_unregistered(layout, layout.log(table).snapshot(), venue, symbol)
+        for table in locks:
+            _drop_unregistered(layout, snapshots(table), venue, symbol)
         orphans = [orphan for path in segments(folder) if (orphan := Orphan.adopt(path)) is not None]
         try:
-            return seal(layout, [((venue, symbol), orphan) for orphan in orphans])
-        finally:
+            if all(part.table in locks for orphan in orphans for commit in commits(orphan.path) for part in commit):
+                return orphans
+            seal(layout, [((venue, symbol), orphan) for orphan in orphans])
+            return []
+        except BaseException:
             for orphan in orphans:
                 orphan.close()
+            raise
 
 
 def _drop_unregistered(layout: Layout, snapshot: Snapshot, venue: str, symbol: str) -> None:
     """Remove files that were named but not committed: no version has them, for they lie above the watermark."""
-    watermark = snapshot.watermark(venue, symbol)
-    for path in (layout.table(snapshot.table) / layout.partition(venue, symbol, "")).parent.glob("day=*/rows-*.parquet"):
-        match = _SEALED.fullmatch(path.name)
-        if match and int(match[1]) > watermark:
+    folder = (layout.table(snapshot.table) / layout.partition(venue, symbol, "")).parent
+    named = [(path, int(match[1])) for path in folder.glob("day=*/rows-*.parquet") if (match := _SEALED.fullmatch(path.name))]
+    watermark = snapshot.watermark(venue, symbol) if named else -1
+    for path, first in named:
+        if first > watermark:
             path.unlink(missing_ok=True)

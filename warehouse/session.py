@@ -10,7 +10,7 @@ import math
 import os
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import Any
@@ -19,7 +19,7 @@ import numpy as np
 import pyarrow as pa
 
 from warehouse.columns import extra_columns, is_packed, table_of, text_batch, to_batch
-from warehouse.delta import locked
+from warehouse.delta import Snapshot, locked
 from warehouse.errors import (
     RowTypeError,
     SequenceGapError,
@@ -30,11 +30,11 @@ from warehouse.errors import (
     writing,
 )
 from warehouse.layout import Layout
-from warehouse.read import High, high
+from warehouse.read import High, high_of
 from warehouse.read import rows as read_rows
 from warehouse.schema import TABLES
 from warehouse.seal import Marks, recover, seal
-from warehouse.wal import Part, Segment, encode
+from warehouse.wal import Orphan, Part, Segment, encode, tails
 
 _NONE: Mapping[str, int] = MappingProxyType({})
 _FIRST_ROWS = 256
@@ -214,9 +214,14 @@ class _Stream:
         self.buffers: dict[str, _Records | _Text] = {}
         self.session: Session | None = None
         self.unacked: list[Part] = []
-        self.full: list[Segment] = []
+        self.full: list[Segment | Orphan] = []  # oldest first
         self._segment: Segment | None = None
         self._locks: dict[str, int] = {}
+
+    @property
+    def locked(self) -> Collection[str]:
+        """Return the tables that nobody else writes."""
+        return self._locks.keys()
 
     def lock(self, tables: Sequence[str]) -> None:
         for table in tables:
@@ -301,6 +306,7 @@ class Writer:
         self._sealing = threading.Lock()
         self._marks = Marks(layout)
         self._until_s = math.inf
+        self._newest: dict[str, Snapshot] = {}  # of each table, while streams are opened
 
     def session(
         self, venue: str, symbol: str, session_id: str, tables: Sequence[str] | None = None, least: Mapping[str, int] = _NONE
@@ -340,7 +346,7 @@ class Writer:
                     seal(self._layout, [((venue, symbol), segment) for segment in stream.full], self._marks)
                     stream.forget_sealed()
                 stream.lock(wanted)
-                recover(self._layout, venue, symbol, wanted)
+                stream.full = [*recover(self._layout, venue, symbol, stream.locked, self._snapshot), *stream.full]
                 session = self._register(stream, session_id, wanted, least)
             except BaseException:
                 if opened:
@@ -459,7 +465,8 @@ class Writer:
 
     def _register(self, stream: _Stream, session_id: str, tables: Sequence[str], least: Mapping[str, int]) -> Session:
         venue, symbol = stream.venue, stream.symbol
-        highs = {table: high(self._layout, table, venue, symbol) for table in TABLES}
+        unsealed = tails(self._layout.wal(venue, symbol))  # read before the versions that may cover them
+        highs = {table: high_of(self._snapshot(table), unsealed.get(table, ()), venue, symbol) for table in TABLES}
         path = self._layout.sessions(venue, symbol)
         with locked(self._layout.lock(f"sessions-{venue}-{symbol}")):
             entries = json.loads(path.read_text()) if path.exists() else []
@@ -496,6 +503,10 @@ class Writer:
             stream.buffers,
         )
         return stream.session
+
+    def _snapshot(self, table: str) -> Snapshot:
+        found = self._newest[table] = self._layout.log(table).again(self._newest.get(table))
+        return found
 
     def _last_trade(self, venue: str, symbol: str, far: High) -> tuple[int, int]:
         # The next session's first trade shows by its number whether others were lost in between.

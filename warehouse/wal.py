@@ -148,6 +148,7 @@ class Orphan:
     def __init__(self, path: Path, fd: int) -> None:
         self.path = path
         self._fd = fd
+        self.acked_bytes = os.fstat(fd).st_size
 
     @classmethod
     def adopt(cls, path: Path) -> "Orphan | None":
@@ -164,6 +165,11 @@ class Orphan:
             pass
         os.close(fd)
         return None
+
+    @property
+    def is_open(self) -> bool:
+        """Return whether the segment is ours still."""
+        return self._fd >= 0
 
     def unlink(self) -> None:
         """Remove the segment; one whose bytes were damaged is kept aside as `.damaged`."""
@@ -250,6 +256,14 @@ def sync_folder(folder: Path) -> None:
         os.fsync(fd)
     finally:
         os.close(fd)
+
+
+def tails(folder: Path) -> dict[str, list[Part]]:
+    """Return the unsealed rows of a stream by table, in the order of `seq`; see `tail`."""
+    found: dict[str, list[Part]] = {}
+    for part in (part for path in segments(folder) for commit in commits(path) for part in commit):
+        found.setdefault(part.table, []).append(part)
+    return {table: sorted(parts, key=lambda part: part.lo) for table, parts in found.items()}
 
 
 def tail(folder: Path, table: str) -> list[Part]:

@@ -118,11 +118,33 @@ def test_a_seal_that_is_late_leaves_whole_streams_and_the_next_writer_seals_them
         for table, bits in expected.items():
             assert lake.rows(table, *stream).tobytes() == bits
     assert lake.sql("SELECT count(*) AS n FROM trades")["n"].to_pylist() == [n * 30]
+    version = lake.version("trades")
     with lake.writer() as again:
         for stream in streams:
             assert again.session(*stream, "second", tuple(expected)).base["trades"] == 30
+        assert lake.version("trades") == version, "hundreds of streams are not sealed one by one while nobody records them"
+    assert lake.version("trades") == version + 1
     assert not list(lake.root.glob("wal/*/*/*.wal"))
     for stream in streams:
         for table, bits in expected.items():
             assert lake.rows(table, *stream).tobytes() == bits
             assert lake.read(table, *stream, tail=False).num_rows == 30
+
+
+def test_what_a_dead_writer_left_is_sealed_at_once_where_others_write_a_part_of_its_tables(lake):
+    dead = lake.writer()
+    session = dead.session(*STREAM, "first", ("trades", "predictions"))
+    session.append("trades", rows_of("trades", 0, 5))
+    session.append("predictions", rows_of("predictions", 0, 5))
+    dead.commit()
+    for stream in dead._streams.values():
+        stream.close()
+    with lake.writer() as recorder, lake.writer() as scorer:
+        recorder.session(*STREAM, "books", ("trades",))
+        scores = scorer.session(*STREAM, "scores", ("predictions",))
+        scores.append("predictions", rows_of("predictions", 5, 5))
+        scorer.commit()
+        assert scorer.seal() == 5
+        assert recorder.seal() == 0
+    assert lake.rows("predictions", *STREAM).tobytes() == rows_of("predictions", 0, 10).tobytes()
+    assert lake.rows("trades", *STREAM).tobytes() == rows_of("trades", 0, 5).tobytes()
