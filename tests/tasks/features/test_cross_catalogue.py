@@ -4,11 +4,12 @@ import numpy as np
 import pytest
 
 from tasks.features.cross_catalogue import CROSS_FEATURES, CROSS_NAMES, OWN
-from tasks.features.cross_venue import STEP_NS, CrossVenue
+from tasks.features.cross_venue import BOOKS, STEP_NS, TRADES, CrossVenue
+from tests.cross_streams import venue_events
 from tests.tasks.features.test_book import POWERS
 from tests.tasks.features.test_cross_venue import FEES, VENUES, folded, streams
 
-SECONDS = 66
+SECONDS, NAMED = 66, {BOOKS: "book", TRADES: "trade"}
 STEP_S = STEP_NS / 1e9
 BY_SECONDS = ("cross_venue_vol_ratio", "vol_dispersion")  # of whole seconds of the clock: the first ends within one
 FLIPS = ("depth_imbalance_ratio", "price_momentum_1m", *OWN)
@@ -44,8 +45,13 @@ def changed(events, change):
 
 
 @pytest.fixture(scope="module")
-def events():
-    return streams(seed=4, seconds=SECONDS)
+def events(request):
+    """Return events in the order of arrival: good ones, or by a seed late, doubtful, crossed and silent ones."""
+    seed = getattr(request, "param", "plain")
+    if seed == "plain":
+        return streams(seed=4, seconds=SECONDS)
+    rough = venue_events(seed, SECONDS, a_second=9, late=0.2 * seed, doubtful=0.004)
+    return [(int(row["exchange_ns"][0]), place, NAMED[kind], row) for place, kind, row in rough if kind in NAMED]
 
 
 @pytest.fixture(scope="module")
@@ -67,7 +73,10 @@ def test_a_column_is_missing_exactly_during_its_warmup(rows):
         assert not np.isnan(values[since_s >= feature.warmup_s + STEP_S]).any(), feature.name
 
 
-def test_units_tell_how_columns_scale(events, rows):
+@pytest.mark.parametrize("events", ["plain", *range(3)], indirect=True)
+def test_units_tell_how_columns_scale(events):
+    rows = rows_of(events)
+
     def scale(kind, row):
         for name in ("bid_px", "ask_px") if kind == "book" else ("price",):
             row[name] *= 2.0**6
@@ -83,6 +92,7 @@ def test_units_tell_how_columns_scale(events, rows):
     assert np.array_equal(scaled["lead"], rows[0]["lead"], equal_nan=True)
 
 
+@pytest.mark.parametrize("events", ["plain", *range(3)], indirect=True)
 def test_mirrored_venues_have_mirrored_rows(events):
     # Far from zero, so that shares of either mid are as good as the same.
     high, about = 2.0**30, 2.0 * (2.0**30 + 60_000.0)

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tasks.features.cross_venue import CrossVenue
-from tests.cross_streams import VENUES, at_once, one_by_one, venue_events, venue_streams
+from tests.cross_streams import VENUES, at_once, one_by_one, streams_of_venues, venue_events
 
 
 def fold_of(n, rate=1.001):
@@ -25,11 +25,9 @@ def kept(fold):
 
 
 @settings(max_examples=10, deadline=None)
-@given(
-    stream=venue_streams(seconds=25), shares=st.lists(st.floats(0, 1), max_size=3), is_live=st.lists(st.booleans(), min_size=4, max_size=4)
-)
+@given(stream=streams_of_venues(seconds=25), shares=st.lists(st.floats(0, 1), max_size=3), is_live=st.tuples(*[st.booleans()] * 4))
 def test_any_split_of_the_stream_folds_to_the_whole(stream, shares, is_live):
-    n, events = stream
+    n, events = stream["n"], venue_events(**stream)
     whole = at_once(fold_of(n), events)
     cuts = [0, *sorted(int(share * len(events)) for share in shares), len(events)]
     fold, made = fold_of(n), []
