@@ -77,9 +77,13 @@ def live_rows(events):
     fold = CrossVenue(tuple(SYMBOLS), (1.0, 1.0, 1.001), (1.0, 1.0, 1.0))
     for place in range(3):
         fold.turn(place, START)
-    fold.funding(0, 8 * 4e-5)
-    fold.funding(1, 8 * 2e-5)
-    return stored(fold, one_by_one(fold, events))
+    counts = next((i for i, (*_, row) in enumerate(events) if row["receive_ns"] >= MIDNIGHT + 600 * 10**9), len(events))
+    rows = []
+    for part, rates in ((events[:counts], (4e-5, 2e-5)), (events[counts:], (1e-5, 9e-5))):
+        for place, rate in enumerate(rates):
+            fold.funding(place, 8 * rate)
+        rows.append(one_by_one(fold, part))
+    return stored(fold, np.concatenate(rows))
 
 
 def rows_of(lake):
@@ -115,8 +119,19 @@ def test_rows_of_two_days_are_those_of_the_live_fold_to_the_bit(lake, seed):
     assert rows_of(lake).tobytes() == expected.tobytes()
     is_first = expected["exchange_ns"] < MIDNIGHT
     assert [known["rows"] for known in manifests] == [is_first.sum(), (~is_first).sum()]
-    assert np.nanmax(np.abs(expected["funding_delta"] - 16e-5)) < 1e-12
+    assert np.nanmax(np.abs(expected["funding_delta"] - 16e-5)) < 1e-12  # the payment of midnight does not count yet
     assert not np.isnan(expected["price_momentum_1m"][-1])  # warm, a moment behind midnight
+
+
+@pytest.mark.parametrize("hole_s", [570, 2000])
+def test_a_silence_over_midnight_and_what_turns_behind_it_are_those_of_the_live_fold(lake, hole_s):
+    events = events_of(8, before_s=45, hole_s=hole_s, doubtful=0.05)
+    record(lake, events)
+    make(lake)
+    expected = live_rows(events)
+    assert rows_of(lake).tobytes() == expected.tobytes()
+    assert expected["funding_delta"][-1] == pytest.approx(64e-5)
+    assert (np.diff(expected["seq"]).max() > 1) == (hole_s > 600)
 
 
 def test_only_what_is_new_is_made_and_the_whole_is_the_same(lake, events):
