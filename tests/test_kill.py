@@ -33,7 +33,7 @@ def _run(capture, lake, *more):
 def whole(tmp_path_factory):
     folder = tmp_path_factory.mktemp("whole")
     capture = folder / "capture.zst"
-    write_capture(capture, frames(VENUE, "BTCUSDT", 400.0, seed=9))
+    write_capture(capture, frames(VENUE, "BTCUSDT", 200.0, seed=9))
     began = time.monotonic()
     _run(capture, folder / "lake")
     return capture, {table: Lake(folder / "lake").rows(table, VENUE, SYMBOL) for table in TABLES}, time.monotonic() - began
@@ -77,7 +77,7 @@ def test_a_paced_replay_killed_in_the_middle_keeps_each_acknowledged_row(whole, 
     capture, expected, _ = whole
     chance, last = random.Random(1), -1
     for _ in range(3):
-        process = _replay(capture, tmp_path / "lake", "--speed", "60")
+        process = _replay(capture, tmp_path / "lake", "--speed", "30")
         _acknowledged(tmp_path / "lake", last)
         time.sleep(chance.uniform(0.0, 1.5))
         process.kill()

@@ -16,7 +16,9 @@ pytestmark = pytest.mark.prefect
 VENUE, SYMBOL = "binance_usdm", "BTC-USDT-PERP"
 RUN = """
 import asyncio, sys
+from flows import recording
 from flows.ingest import ingest
+recording.PATIENCE_S = 2.0
 print(repr(asyncio.run(ingest("binance_usdm", seconds=float(sys.argv[1]), return_state=True))))
 """
 
