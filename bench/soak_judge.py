@@ -4,6 +4,7 @@ import csv
 import json
 import sys
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -23,17 +24,33 @@ UNNUMBERED = ("bybit_linear", "hyperliquid")
 UNSEEN = ("hyperliquid", "kraken")
 MARGIN_NS = 1_500_000_000  # of exchange time around a doubtful stretch that is not compared
 SLIP_NS = 500_000_000  # between the time of a message and that of the fault that befell it
+# A changed digit shows in a checksum; elsewhere the venue's own book tells at its next question, or the one after where an answer failed.
+SHOWS_DIGITS = ("kraken",)
+NEAR_NS = 6_000_000_000  # a book is looked for so far around a row with a wrong time
+QUESTION_S = 15.0  # a question, the five seconds until it is asked again, and both answers on a busy machine
+DOUBTS = ("quarantined", "gap", "stale", "crossed", "start", "resync")
+WITNESSED = ("suspect", "witness")  # stretches that a second witness marked afterwards
 Spans = list[tuple[int, int]]
 
 
-def good_stretches(lake: Lake, venue: str, symbol: str) -> Spans:
+def longest_s(witness_s: float) -> float:
+    """Return for how long a wrong book may pass for a good one, where no message shows what is wrong: two turns of the witness.
+
+    Examples
+    --------
+    >>> longest_s(300.0)
+    630.0
+    """
+    return 2.0 * (witness_s + QUESTION_S)
+
+
+def good_stretches(lake: Lake, venue: str, symbol: str, doubted: tuple[str, ...] = DOUBTS + WITNESSED) -> Spans:
     """Return the stretches of exchange time that the lake calls good, cut by a margin at both ends."""
     told = lake.sql(
         f"SELECT start_ns, end_ns FROM coverage WHERE venue = '{venue}' AND symbol = '{symbol}' AND state = 0 ORDER BY start_ns"
     ).to_pylist()
     doubts = lake.sql(
-        f"SELECT start_ns, end_ns FROM quality WHERE venue = '{venue}' AND symbol = '{symbol}' "
-        "AND kind IN ('suspect', 'witness', 'quarantined', 'gap', 'stale', 'crossed', 'start', 'resync')"
+        f"SELECT start_ns, end_ns FROM quality WHERE venue = '{venue}' AND symbol = '{symbol}' AND kind IN {doubted}"
     ).to_pylist()
     out = []
     starts, ends = joined((row["start_ns"], row["end_ns"]) for row in told)
@@ -59,7 +76,41 @@ def lost(folder: Path, venue: str, raw: str, trades: bool) -> Spans:
     return out
 
 
-def compare(folder: Path, venue: str, raw: str) -> Counter:
+def digits(folder: Path, venue: str, raw: str) -> tuple[np.ndarray, Spans]:
+    """Return when digits of a stream were changed: on our clock, and as stretches of exchange time."""
+    told = [f for f in ledger.faults(folder / "ledger", venue) if f["fault"] == "corrupt" and f["raw_symbol"] in (raw, "")]
+    return np.sort([f["wall_ns"] for f in told]).astype(np.int64), [(f["at_ns"] - SLIP_NS, f["at_ns"] + SLIP_NS) for f in told]
+
+
+def _runs(part: np.ndarray, same: np.ndarray) -> Iterator[tuple[np.ndarray, int]]:
+    """Yield the rows of each run of wrong ones, and when the next right one came."""
+    edges = np.flatnonzero(np.diff(np.concatenate([[True], same, [True]]).astype(np.int8)))
+    for first, end in edges.reshape(-1, 2):
+        yield part[first:end], int(part["receive_ns"][min(end, part.size - 1)])
+
+
+def _judge_wrong(found: Counter, run: np.ndarray, right_ns: int, good: Spans, changed: np.ndarray, most_ns: int) -> None:
+    # Wrong rows must follow a changed digit and last no longer than the witness needs; those that it marked are told apart.
+    first_ns = int(run["receive_ns"][0])
+    at = int(np.searchsorted(changed, first_ns + SLIP_NS)) - 1
+    if at < 0 or first_ns - changed[at] > most_ns or right_ns - first_ns > most_ns:
+        found["wrong_books"] += run.size
+        return
+    healed = sum(any(a <= ns < b for a, b in good) for ns in run["exchange_ns"].tolist())
+    found["healed_books"] += healed
+    found["marked_books"] += run.size - healed
+    found["longest_ms"] = max(found["longest_ms"], (right_ns - first_ns) // 1_000_000)
+
+
+def _is_misdated(row: np.void, truth: dict, changed: np.ndarray, depth: int) -> bool:
+    # A changed digit may be one of the time, of which no checksum tells: then the levels are those of a book about then.
+    if not (np.abs(changed - row["receive_ns"]) < 2 * SLIP_NS).any():
+        return False
+    near = np.flatnonzero(np.abs(truth["exchange_ns"] - row["receive_ns"]) < NEAR_NS)
+    return any(_same(row, truth, i, depth) for i in near.tolist())
+
+
+def compare(folder: Path, venue: str, raw: str, witness_s: float) -> Counter:
     """Hold one stream's rows against the ledger; return counts of what was found."""
     lake, symbol = Lake(folder / "lake"), canonical_symbol(venue, raw)
     truth, found = ledger.read(folder / "ledger", venue, raw), Counter()
@@ -71,24 +122,31 @@ def compare(folder: Path, venue: str, raw: str) -> Counter:
         by_ns.setdefault(ns, []).append(i)
     good, missing = good_stretches(lake, venue, symbol), []
     found["good_ms"] = sum(b - a for a, b in good) // 1_000_000
+    changed, slips = digits(folder, venue, raw)
+    most_ns = -1 if venue in SHOWS_DIGITS else int(longest_s(witness_s) * 1e9)
+    for start, end in good_stretches(lake, venue, symbol, DOUBTS):  # also what a witness doubts: that is how long it was wrong
+        part = books[(books["exchange_ns"] >= start) & (books["exchange_ns"] < end)]
+        found["books_compared"] += part.size
+        same = [any(_same(row, truth, i, depth) for i in by_ns.get(int(row["exchange_ns"]), ())) for row in part]
+        for i in [i for i, is_same in enumerate(same) if not is_same]:
+            same[i] = _is_misdated(part[i], truth, changed, depth)
+            found["misdated_books"] += same[i]
+        for run, right_ns in _runs(part, np.array(same, bool)):
+            _judge_wrong(found, run, right_ns, good, changed, most_ns)
     for start, end in good:
         part = books[(books["exchange_ns"] >= start) & (books["exchange_ns"] < end)]
         held = set(part["exchange_ns"].tolist())
-        for row in part:
-            found["books_compared"] += 1
-            if not any(_same(row, truth, i, depth) for i in by_ns.get(int(row["exchange_ns"]), ())):
-                found["wrong_books"] += 1
         due = truth["exchange_ns"][(truth["exchange_ns"] >= start) & (truth["exchange_ns"] < end)]
         missing += [ns for ns in due.tolist() if ns not in held]
     found["missing_books"] = len(missing)
     # One lost message is one book: each excuses one that is missing.
-    excuses = lost(folder, venue, raw, trades=False) if venue in UNSEEN else []
+    excuses = (lost(folder, venue, raw, trades=False) if venue in UNSEEN else []) + slips  # a changed digit may be one of the time
     found["excused_books"] = min(len(missing), sum(any(a <= ns <= b for ns in missing) for a, b in excuses))
-    _trades(found, truth, trades, good, lost(folder, venue, raw, trades=True) if venue in UNNUMBERED else [])
+    _trades(found, truth, trades, good, (lost(folder, venue, raw, trades=True) if venue in UNNUMBERED else []) + slips, changed)
     return found
 
 
-def _trades(found: Counter, truth: dict, trades: np.ndarray, good: Spans, excuses: Spans) -> None:
+def _trades(found: Counter, truth: dict, trades: np.ndarray, good: Spans, excuses: Spans, changed: np.ndarray) -> None:
     if not trades.size:
         return
     told = dict(zip(truth["trade_id"].tolist(), zip(truth["price"], truth["size"], truth["aggressor"], strict=True), strict=True))
@@ -100,7 +158,9 @@ def _trades(found: Counter, truth: dict, trades: np.ndarray, good: Spans, excuse
         for row in own:
             known = told.get(int(row["trade_id"]))
             same = known is not None and np.allclose([row["price"], row["size"], row["aggressor"]], known, rtol=1e-12)
-            found["wrong_trades"] += not same
+            if not same:  # one row: nothing comes later that could tell of a changed digit in it
+                spoilt = bool((np.abs(changed - row["receive_ns"]) < 2 * SLIP_NS).any())
+                found["spoilt_trades" if spoilt else "wrong_trades"] += 1
         found["doubled_trades"] += own.size - np.unique(own["trade_id"]).size
         found["trades_compared"] += own.size
         inside = (truth["trade_ns"] >= max(start, first_ns)) & (truth["trade_ns"] < min(end, last_ns))
@@ -140,14 +200,54 @@ def memory(folder: Path) -> dict[int, tuple[float, float]]:
     }
 
 
-def judge(folder: Path, venues: tuple[str, ...], symbols: int) -> list[str]:
+def skew(folder: Path, venues: tuple[str, ...], symbols: int, skew_ms: float) -> list[str]:
+    """Print by how much each venue's clock was found to be off; return where that is not what the simulator set."""
+    problems = []
+    for venue in venues:
+        lake = Lake(folder / "lake")
+        told = [lake.rows("stream_minutes", venue, canonical_symbol(venue, raw))["offset_ms"] for raw in raw_symbols(venue, symbols)]
+        found = float(np.nanmedian(np.concatenate(told)))
+        print(f"clock of {venue}: {found:+.0f} ms, set to {skew_ms:+.0f} ms")
+        if not abs(found - skew_ms) < SLIP_NS / 2e6:
+            problems.append(f"{venue}: its clock was found to be off by {found:+.0f} ms, it was by {skew_ms:+.0f} ms")
+    return problems
+
+
+def full_disk(folder: Path) -> tuple[Spans, list[str]]:
+    """Return when the disk was full, and what is wrong with that: it never was, or nobody noticed."""
+    at = folder / "full.json"
+    if not at.exists():
+        return [], []
+    told = json.loads(at.read_text())
+    refused = sum(sum(json.loads(path.read_text()).values()) for path in folder.glob("refused-*.json"))
+    print(f"full disk, by {told['by']}: {refused} commits and seals were put off")
+    return [tuple(told["span_ns"])], [] if refused else ["the disk was made full and no commit was refused"]
+
+
+def _tell_digits(folder: Path, hidden: dict[str, Counter], witness_s: float) -> None:
+    names, widths = ("marked_books", "healed_books", "misdated_books", "spoilt_trades"), (8, 8, 10, 8)
+    heads = "".join(f"{name:>{width}}" for name, width in zip(("marked", "healed", "misdated", "trades"), widths, strict=True))
+    print(f"\na changed digit   {'venue':<18}{'changed':>8}{heads}{'longest s':>11}")
+    for venue, of in hidden.items():
+        changed = sum(entry["fault"] == "corrupt" for entry in ledger.faults(folder / "ledger", venue))
+        told = "".join(f"{of[name]:>{width}}" for name, width in zip(names, widths, strict=True))
+        print(f"                  {venue:<18}{changed:>8}{told}{of['longest_ms'] / 1e3:>11.2f}")
+    print("marked: wrong books that a witness marked afterwards; healed: that were right again before its next question;")
+    print("misdated, trades: rows whose own time, or trade, had a changed digit: nothing comes later that could tell;")
+    print(f"longest: from a wrong book to a right one; none may last {longest_s(witness_s):.0f} s\n")
+
+
+def judge(folder: Path, venues: tuple[str, ...], symbols: int, witness_s: float = 30.0, skew_ms: float = 0.0) -> list[str]:
     """Print what was found stream by stream; return what is wrong."""
-    problems, seen = [], Counter()
+    problems, seen, hidden = [], Counter(), {venue: Counter() for venue in venues}
     print(f"\n{'stream':<34}{'rows':>8}{'good s':>8}{'books':>8}{'wrong':>6}{'missing':>8}{'trades':>8}{'wrong':>6}{'missing':>8}")
     for venue in venues:
         seen.update(entry["fault"] for entry in ledger.faults(folder / "ledger", venue))
         for raw in raw_symbols(venue, symbols):
-            found = compare(folder, venue, raw)
+            found = compare(folder, venue, raw, witness_s)
+            longest = max(hidden[venue].pop("longest_ms", 0), found["longest_ms"])
+            hidden[venue] += Counter({name: found[name] for name in ("marked_books", "healed_books", "misdated_books", "spoilt_trades")})
+            hidden[venue]["longest_ms"] = longest
             named = ("books_compared", "wrong_books", "missing_books", "trades_compared", "wrong_trades", "missing_trades")
             told = "".join(f"{found[name]:>{width}}" for name, width in zip(named, (8, 6, 8, 8, 6, 8), strict=True))
             print(f"{venue + ' ' + raw:<34}{found['rows']:>8}{found['good_ms'] // 1000:>8}{told}")
@@ -158,7 +258,9 @@ def judge(folder: Path, venues: tuple[str, ...], symbols: int) -> list[str]:
             if not found["books_compared"]:
                 problems.append(f"{venue} {raw}: nothing was good for long enough to compare")
     print("\nfaults: " + ", ".join(f"{name} {n}" for name, n in sorted(seen.items())))
-    full = json.loads((folder / "full.json").read_text()) if (folder / "full.json").exists() else []
+    _tell_digits(folder, hidden, witness_s)
+    full, unseen = full_disk(folder)
+    problems += unseen + skew(folder, venues, symbols, skew_ms)
     for what, aside in (("", []), (", but for rows that came while the disk was full", full)):
         late = np.concatenate([lateness(folder, venue, list(raw_symbols(venue, symbols)), aside) for venue in venues])
         print(f"receive to lake{what}: median {np.median(late):.2f} s, p99 {np.percentile(late, 99):.2f} s")

@@ -17,8 +17,8 @@ from tasks.witness import witness
 from warehouse.lake import Lake
 
 
-async def one(lake: Lake, venue: str, raw: list[str], port: int, stop: asyncio.Event, commits: Path, witness_s: float) -> None:
-    """Record one venue; write when each commit was done."""
+async def one(lake: Lake, venue: str, raw: list[str], port: int, stop: asyncio.Event, commits: Path, witness_s: float) -> int:
+    """Record one venue; write when each commit was done, and return how many found the disk full."""
     where = Endpoints(f"ws://127.0.0.1:{port}", f"http://127.0.0.1:{port}")
     recorder, rest = Recorder(lake, venue, f"soak-{uuid4()}", watch=Watch()), rest_of(venue)
     recorder.instruments = await instruments(venue, where, rest)
@@ -41,6 +41,7 @@ async def one(lake: Lake, venue: str, raw: list[str], port: int, stop: asyncio.E
             await record(recorder, frames, stop, told, seal_s=20.0)
         finally:
             beside.cancel()
+    return recorder.totals.full
 
 
 async def main() -> None:
@@ -66,7 +67,8 @@ async def main() -> None:
             pages = int(Path("/proc/self/statm").read_text().split()[1])
             out.writerow([time.time_ns(), os.getpid(), pages * os.sysconf("SC_PAGE_SIZE") // 1024])
             file.flush()
-    await asyncio.gather(*jobs)
+    refused = dict(zip(given.symbols, await asyncio.gather(*jobs), strict=True))
+    (given.folder / f"refused-{os.getpid()}.json").write_text(json.dumps(refused))
 
 
 if __name__ == "__main__":

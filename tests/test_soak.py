@@ -15,4 +15,4 @@ def test_every_good_row_is_the_venues_own_and_none_is_missing(tmp_path):
     soak = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(soak)
     soak.soak(tmp_path, 3.0, symbols=SYMBOLS)
-    assert soak.judge(tmp_path, soak.VENUES, SYMBOLS) == []
+    assert soak.judge(tmp_path, soak.VENUES, SYMBOLS, soak.WITNESS_S, soak.SKEW_MS) == []

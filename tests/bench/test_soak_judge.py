@@ -1,43 +1,41 @@
-"""What venues keep to themselves for a while is in no stretch that the lake calls good: the judge of the soak has nothing to excuse."""
+"""What the soak calls wrong: rows behind a changed digit may differ for a while, where no message can show it, and no others."""
 
-import asyncio
 import sys
+from collections import Counter
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from simulator.faults import FaultPlan
-from simulator.ledger import faults
-from simulator.listings import raw_symbols
-from simulator.server import serve
-from tasks.feed.terms import Patience
-from tasks.record import Recorder, record
-from tasks.stream import Endpoints, stream
-from warehouse.lake import Lake
-
 sys.path.append(str(Path(__file__).resolve().parents[2] / "bench"))
-import soak_judge
+from soak_judge import _judge_wrong, _runs
 
-pytestmark = pytest.mark.slow
-SILENT = "silent=@0.6;2.0,silent_s=0.75"  # 15 s of market time each: it runs at twenty times the wall clock
-
-
-async def recorded(venue, raw, folder, seconds):
-    """Record a venue that falls silent now and then; both leave what they know in the folder."""
-    plan, patience = FaultPlan.parse(SILENT, seed=1), Patience(snapshot_s=0.1)
-    async with await serve([venue], {venue: [raw]}, faults=plan, ledger=folder / "ledger", seed=3, speed=20.0) as simulated:
-        recorder, stop = Recorder(Lake(folder / "lake"), venue, "live"), asyncio.Event()
-        where = Endpoints(simulated.ws_url(venue), simulated.rest_url(venue))
-        asyncio.get_running_loop().call_later(seconds, stop.set)
-        await record(recorder, stream(venue, [raw], where, recorder.wanting, stop, patience=patience), stop)
+SECOND = 1_000_000_000
 
 
-@pytest.mark.parametrize("venue", ["hyperliquid", "kraken"])
-def test_silence_of_a_book_is_doubtful_from_its_first_moment_on(venue, tmp_path):
-    raw = raw_symbols(venue, 1)[0]
-    asyncio.run(recorded(venue, raw, tmp_path, 3.6))
-    silent = [fault["stream"] for fault in faults(tmp_path / "ledger", venue)]
-    assert any("book" in stream.lower() for stream in silent), silent
-    found = soak_judge.compare(tmp_path, venue, raw)
-    assert found["books_compared"] > 30
-    assert (found["wrong_books"], found["missing_books"]) == (0, 0)
+def judged(same, changed_s, most_s, good_s=((0, 100),)):
+    """Return what is found in rows a second apart, of which some are wrong."""
+    part = np.zeros(len(same), [("exchange_ns", "i8"), ("receive_ns", "i8")])
+    part["exchange_ns"] = part["receive_ns"] = SECOND * np.arange(len(same))
+    found, good = Counter(), [(a * SECOND, b * SECOND) for a, b in good_s]
+    for run, right_ns in _runs(part, np.array(same, bool)):
+        _judge_wrong(found, run, right_ns, good, SECOND * np.array(changed_s, np.int64), int(most_s * SECOND))
+    return +found
+
+
+def test_right_rows_are_nothing_to_tell_of():
+    assert judged([1, 1, 1], [1], 5) == {}
+
+
+def test_wrong_rows_behind_a_changed_digit_are_told_with_how_long_they_lasted():
+    assert judged([1, 1, 0, 0, 1, 1], [2], 5) == {"healed_books": 2, "longest_ms": 2000}
+    assert judged([1, 1, 0, 0, 1, 1], [2], 5, good_s=((0, 3),)) == {"healed_books": 1, "marked_books": 1, "longest_ms": 2000}
+
+
+@pytest.mark.parametrize(
+    ("changed_s", "most_s"),
+    [pytest.param([], 5, id="no digit was changed"), pytest.param([4], 5, id="changed later"), pytest.param([2], 1, id="lasted too long"),
+     pytest.param([2], -1e-9, id="the venue shows it")],
+)  # fmt: skip
+def test_other_wrong_rows_are_wrong(changed_s, most_s):
+    assert judged([1, 1, 0, 0, 1, 1], changed_s, most_s) == {"wrong_books": 2}
