@@ -17,7 +17,7 @@ from warehouse.schema import START, row_dtype
 DAY_NS = 86_400_000_000_000
 SLACK_NS = 600_000_000_000  # how far a row's own stamp may lie outside the day in which it comes
 _TABLES = {BOOKS: "l2_snapshots", TRADES: "trades", CHANGES: "coverage_changes"}
-_PIECE = 200_000  # events that are in memory at once, 140 MB
+_PIECE = 100_000  # events that are in memory at once, 70 MB
 ENTRY = np.dtype([(name, "i8") for name in ("place", "kind", "event_seq", "exchange_ns", "clock_ns")])
 Piece = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]
 

@@ -17,6 +17,7 @@ from tasks.normalise import Normaliser
 from tasks.record import Recorder
 from tasks.stream import Endpoints, stream
 from tasks.venues import directory
+from tests.captures import SHARED, read
 from tests.cross_streams import one_by_one, venue_events
 from tests.streams import good
 from warehouse.lake import Lake
@@ -27,6 +28,11 @@ RATES, FEES, HOUR = {"USDT": 1.0, "USD": 1.001}, {"": 1.0}, 3_600 * 10**9
 ALIGNED = Aligned("BTC", SYMBOLS, RATES, FEES)
 DAYS = ("2025-10-08", "2025-10-09")
 MIDNIGHT = int(np.datetime64(DAYS[1], "ns").astype(np.int64))
+CAPTURES = {
+    "binance_spot": [SHARED / "captures" / f"binance_spot-btcusdt-2024080{day}.gz" for day in (8, 9)],
+    "binance_usdm": [SHARED / "captures" / "binance_usdm-btcusdt-20240808.gz"],
+    "binance_coinm": [SHARED / "captures" / f"binance_coinm-btcusd_perp-2024080{day}.gz" for day in (8, 9)],
+}
 TABLES = {BOOKS: "l2_snapshots", TRADES: "trades", CHANGES: "coverage_changes"}
 
 
@@ -242,20 +248,39 @@ async def _frames(seconds, speed):
     return sorted(taken, key=lambda each: each[1])
 
 
-@pytest.mark.slow
-def test_simulated_venues_give_the_same_rows_live_and_of_their_recording(tmp_path):
-    frames = asyncio.run(asyncio.wait_for(_frames(8.0, 10.0), 60))
+def both_ways(tmp_path, frames, symbols):
+    """Return the rows that frames give live, and those of the same frames recorded."""
     live, batch = Lake(tmp_path / "live"), Lake(tmp_path / "batch")
-    normaliser = Normaliser(live, "BTC", SYMBOLS, RATES, FEES)
-    recorders = {venue: Recorder(batch, venue, "simulated") for venue in SYMBOLS}
+    normaliser = Normaliser(live, "BTC", symbols, RATES, FEES)
+    recorders = {venue: Recorder(batch, venue, "recorded") for venue in symbols}
     for venue, receive_ns, frame in frames:
         normaliser.take(venue, receive_ns, frame)
-        recorders[venue].take(directory.raw_symbol(venue, SYMBOLS[venue]), receive_ns, frame)
+        recorders[venue].take(directory.raw_symbol(venue, symbols[venue]), receive_ns, frame)
     for each in (normaliser, *recorders.values()):
         each.writer.close()
-    make(batch)
-    rows = rows_of(live)
+    make(batch, aligned=Aligned("BTC", symbols, RATES, FEES))
+    return rows_of(live), rows_of(batch)
+
+
+@pytest.mark.slow
+def test_simulated_venues_give_the_same_rows_live_and_of_their_recording(tmp_path):
+    rows, again = both_ways(tmp_path, asyncio.run(asyncio.wait_for(_frames(5.0, 16.0), 60)), SYMBOLS)
     assert rows.size > 250
     assert (rows["num_venues"] == 3).mean() > 0.8
     assert not np.isnan(rows["price_momentum_1m"][-1])
-    assert rows_of(batch).tobytes() == rows.tobytes()
+    assert again.tobytes() == rows.tobytes()
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(not all(path.is_file() for paths in CAPTURES.values() for path in paths), reason="captures are not here")
+def test_captured_venues_give_the_same_rows_live_and_of_their_recording_across_midnight(tmp_path):
+    frames = []
+    for place, (venue, paths) in enumerate(CAPTURES.items()):
+        stamps, taken = zip(*read(*paths), strict=True)
+        clock = np.maximum.accumulate(stamps)
+        frames += [(clock[i], place, i, venue, stamps[i], frame) for i, frame in enumerate(taken)]
+    symbols = {"binance_spot": "BTC-USDT", "binance_usdm": "BTC-USDT-PERP", "binance_coinm": "BTC-USD-PERP"}
+    rows, again = both_ways(tmp_path, [each[3:] for each in sorted(frames, key=lambda each: each[:3])], symbols)
+    assert rows.size > 2500
+    assert np.unique(rows["exchange_ns"] // (24 * HOUR)).size == 2
+    assert again.tobytes() == rows.tobytes()
