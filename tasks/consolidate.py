@@ -131,9 +131,8 @@ def consolidate(lake: Lake, aligned: Aligned, day: str, alone: Guard, now_ns: in
         fold.turn(place, state)
     if kept is not None:
         fold.restore(io.BytesIO(_part(kept, "fold")))
-    rows, left = _rows(lake, streams, events, funding, fold)
+    made, left = _rows(lake, streams, events, funding, fold)
     left = _kept(left, streams, next_seqs(events, since, len(streams)))
-    made = stored(fold, rows)
     made = made[(made["exchange_ns"] >= start) & (made["exchange_ns"] < start + DAY_NS)]
     with alone() as first:
         if not made.size or not (first or (is_over and _is_sealed(lake, aligned.base, start))):
@@ -181,7 +180,7 @@ def _has_left(known: Mapping[str, Any], inputs: Mapping[str, Any], asked: Aligne
 
 def _rows(lake: Lake, streams: list[tuple[str, str]], events: Day, funding: list[np.ndarray], fold: CrossVenue) -> tuple[np.ndarray, bytes]:
     # Rows of the day, the last of which the event behind it makes, and what the fold remembers before that event.
-    made, entries = [fold.row[:0].copy()], events.entries
+    made, entries = [np.zeros(0, STORED)], events.entries
     hours = np.unique((entries["clock_ns"] - funding_begins(0)) // _HOUR_NS) if entries.size else []
     for entered, cuts in ((entries, [funding_begins(int(hour)) for hour in hours]), (events.following, [])):
         if entered is events.following:
@@ -190,7 +189,7 @@ def _rows(lake: Lake, streams: list[tuple[str, str]], events: Day, funding: list
         for clock_ns, piece in pieces(lake, streams, entered, cuts):
             for place, paid in enumerate(funding):
                 fold.funding(place, funding_of(paid, funding_hour(clock_ns)))
-            made.append(fold.batch(*piece))
+            made.append(stored(fold, fold.batch(*piece)))
     return np.concatenate(made), file.getvalue()
 
 

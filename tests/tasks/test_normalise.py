@@ -152,7 +152,25 @@ def test_a_silence_leaves_numbers_out_and_a_clock_that_was_further_stores_nothin
     assert seq.size > 4 * 4 * 3
 
 
-async def recorded(lake, seconds):
+def test_a_disk_that_is_full_before_the_first_row_costs_rows_and_not_the_run(tmp_path, monkeypatch):
+    normaliser, told = Normaliser(Lake(tmp_path), "BTC", PAIR, RATES, {"": 4.0}), []
+    normaliser._publish = lambda base, row: told.append(row["seq"])
+
+    def full(*_):
+        raise LakeFullError(tmp_path, "no space")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(normaliser.writer, "session", full)
+        feed(normaliser, 0, 3)
+    assert normaliser.rows == 0
+    assert normaliser.full == len(told) > 5
+    lost = len(told)
+    feed(normaliser, 3, 6)
+    normaliser.writer.close()
+    assert Lake(tmp_path).rows("consolidated", ALL, "BTC")["seq"].tolist() == told[lost:]
+
+
+async def recorded(lake, n_rows):
     raws = {venue: directory.raw_symbol(venue, symbol) for venue, symbol in SYMBOLS.items()}
     normaliser, stop, told = (
         Normaliser(lake, "BTC", SYMBOLS, RATES, {"": 4.0}, publish=lambda base, row: told.append(row)),
@@ -167,7 +185,8 @@ async def recorded(lake, seconds):
                 normaliser.take(venue, receive_ns, frame)
 
         jobs = [asyncio.create_task(feed(venue)) for venue in SYMBOLS]
-        await asyncio.sleep(seconds)
+        while normaliser.rows < n_rows:
+            await asyncio.sleep(0.05)
         stop.set()
         await asyncio.gather(*jobs)
     normaliser.writer.close()
@@ -176,9 +195,9 @@ async def recorded(lake, seconds):
 
 def test_four_venues_are_aligned_in_the_lake_and_not_more_than_half_a_second_behind(tmp_path):
     lake = Lake(tmp_path)
-    normaliser, told = asyncio.run(asyncio.wait_for(recorded(lake, 8.0), 60))
+    normaliser, told = asyncio.run(asyncio.wait_for(recorded(lake, 16), 60))
     rows = lake.sql("SELECT * FROM consolidated ORDER BY seq").to_pandas()
-    assert len(rows) == normaliser.rows == len(told) > 15
+    assert len(rows) == normaliser.rows == len(told) >= 16
     late = rows[rows["num_venues"] == 4]
     assert len(late) > 5
     assert (late["receive_ns"] - late["exchange_ns"]).median() < 500e6
