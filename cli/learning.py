@@ -68,7 +68,7 @@ def train(
     from dataclasses import replace
 
     from models.errors import TooLittleDataError
-    from models.training import shuffled as deal_out
+    from models.examples import shuffled as deal_out
     from models.training import train as fit
     from models.verdict import Costs
     from serving.steps import choices_of, registry_of

@@ -3,8 +3,8 @@
 from typing import Any
 
 from flows.settings import Settings
+from models.examples import Choices
 from models.registry import Registry
-from models.training import Choices
 from models.verdict import Costs
 
 

@@ -13,8 +13,9 @@ from scipy.stats import norm
 
 from models.errors import ShapeError
 from models.evaluation import auc, information_coefficient
+from models.examples import Choices, Examples, shuffled
 from models.splits import Fold, overlaps
-from models.training import Choices, Examples, shuffled, train
+from models.training import train
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]

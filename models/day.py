@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from numpy.typing import NDArray
 
-from models.plots import BLUE, GREEN, GREY, INK, ORANGE, PURPLE, VERMILLION, clock_axis, say, styled, times
+from models.style import BLUE, GREEN, GREY, INK, ORANGE, PURPLE, VERMILLION, clock_axis, say, styled, times
 from warehouse.schema import SIGNALS
 
 _COLUMNS = 900  # a picture has no more

@@ -15,7 +15,7 @@ from matplotlib.colors import LinearSegmentedColormap, LogNorm
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 
-from models.plots import BLUE, GREY, INK, ORANGE, VERMILLION, as_days, clock_axis, say, styled, times
+from models.style import BLUE, GREY, INK, ORANGE, VERMILLION, as_days, clock_axis, say, styled, times
 from warehouse.schema import LEVELS
 
 Floats = NDArray[np.float64]

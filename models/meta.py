@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 from models import booster
 from models.booster import Booster
 from models.errors import InSampleError, ShapeError, TooLittleDataError
+from models.examples import Examples
+from models.result import FoldResult, OutOfSample, TrainingResult
 from models.splits import WalkForward
-from models.training import Examples, FoldResult, OutOfSample, TrainingResult
 from models.weights import sample_weights
 
 Floats = NDArray[np.float64]

@@ -14,7 +14,8 @@ from scipy.stats import rankdata
 
 from models import strategy
 from models.evaluation import auc_intervals, information_coefficient, mean_interval, pr_auc, precision_at_k, reliability
-from models.training import Examples, TrainingResult
+from models.examples import Examples
+from models.result import TrainingResult
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]

@@ -5,7 +5,7 @@ model is fitted on all rows, and calibrated on the scores that the folds gave ou
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -15,157 +15,21 @@ from scipy.stats import spearmanr
 from models import booster, strategy
 from models.booster import Booster
 from models.calibration import Platt, fit_platt
-from models.errors import ShapeError, TooLittleDataError
-from models.evaluation import Interval, auc_intervals, evaluate, population_stability, row_log_loss, usual_block_ns
+from models.errors import TooLittleDataError
+from models.evaluation import auc_intervals, evaluate, population_stability, row_log_loss, usual_block_ns
+from models.examples import Choices, Examples, take
 from models.labels import clip_limits
+from models.result import FoldResult, OutOfSample, TrainingResult
 from models.search import search
 from models.splits import Fold, PurgedKFold, WalkForward
 from models.weights import sample_weights
-from warehouse.schema import CAUSES
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 
-_COLUMNS = ("exchange_ns", "label_end_ns", "direction", "vol_return", "return_bps", "bid", "ask", "baseline", "doubt")
 _INNER = 3  # folds within a training span
 _FEW_BLOCKS = 8  # of time, below which no standard error is believed
 _TREE_SHARES = (0.0, 0.125, 0.25, 0.5, 0.75, 1.0)  # of the trees that are not the anchor's: how many may be taken
-
-
-@dataclass(frozen=True)
-class Mirror:
-    """How features read when bids and asks change places and prices run the other way.
-
-    Training rows are learnt together with their mirror images, so that a fall teaches what
-    a rise does, and the trend of the training day teaches nothing.
-    """
-
-    place: Ints  # shape (f,): the feature that takes this one's place
-    sign: Floats  # shape (f,): -1 where it turns its sign
-
-    def __call__(self, x: Floats) -> Floats:
-        """Return the mirror images of rows."""
-        return x[:, self.place] * self.sign
-
-
-@dataclass(frozen=True)
-class Examples:
-    """One row a moment: what was known, and what happened after; all arrays of length n."""
-
-    names: tuple[str, ...]
-    x: Floats  # shape (n, f)
-    exchange_ns: Ints  # the label's start too
-    label_end_ns: Ints
-    direction: Ints  # 1, 0, -1
-    vol_return: Floats  # NaN where unknown
-    return_bps: Floats
-    bid: Floats
-    ask: Floats
-    baseline: Floats  # the naive score: queue imbalance
-    doubt: Ints  # 0, or why features or label touch a doubtful interval
-    anchor: str | None = None  # feature that points up, which training starts from; see `booster.train`
-    mirror: Mirror | None = None
-
-    def __post_init__(self) -> None:
-        """Refuse columns of other lengths, and time that runs backwards."""
-        n = len(self.exchange_ns)
-        if self.x.shape != (n, len(self.names)):
-            raise ShapeError("x", f"of shape ({n}, {len(self.names)})", self.x.shape)
-        for name in _COLUMNS:
-            if getattr(self, name).shape != (n,):
-                raise ShapeError(name, f"of shape ({n},)", getattr(self, name).shape)
-        if (np.diff(self.exchange_ns) < 0).any():
-            raise ShapeError("exchange_ns", "non-decreasing", "a step back")
-
-    @property
-    def usable(self) -> NDArray[np.bool_]:
-        """Return which rows have a trustworthy label and trustworthy features."""
-        usable: NDArray[np.bool_] = (self.doubt == 0) & np.isfinite(self.return_bps) & np.isfinite(self.vol_return)
-        return usable
-
-    @property
-    def lost(self) -> dict[str, int]:
-        """Return how many rows are not usable, by cause."""
-        found = {CAUSES[code]: int((self.doubt == code).sum()) for code in np.unique(self.doubt) if code != 0}
-        return {**found, "no label": int(((self.doubt == 0) & ~self.usable).sum())}
-
-
-@dataclass(frozen=True)
-class Choices:
-    """What a run may choose."""
-
-    horizon_ns: int
-    n_folds: int = 5
-    expanding: bool = True
-    embargo_ns: int = 0
-    n_trees: int = booster.N_TREES
-    max_rows: int = 8_000  # to fit one ensemble on: evenly thinned, since neighbours are alike
-    n_trials: int = 0  # parameter search; 0 takes `params` as they are
-    params: Mapping[str, Any] = field(default_factory=dict)
-    trade_share: float = 0.1  # of moments extreme enough to trade
-    block_ns: int = 0  # of time drawn together when bounds are estimated; 0 takes what `usual_block_ns` says
-    seed: int = 0
-    num_threads: int = 1
-
-
-@dataclass(frozen=True)
-class FoldResult:
-    """One fold's sizes and out-of-sample metrics."""
-
-    number: int
-    fold: Fold
-    trained_rows: int
-    n_trees: int  # chosen on inner folds of the past
-    calibration: Platt
-    metrics: dict[str, float]
-    gain: dict[str, float]  # importance by feature
-
-
-@dataclass(frozen=True)
-class OutOfSample:
-    """What the folds said of rows they had not seen, in time order; `row` counts in `Examples`."""
-
-    row: Ints
-    fold: Ints
-    raw: Floats
-    probability: Floats
-    low: Floats  # trade at or below
-    high: Floats  # trade at or above
-
-
-@dataclass(frozen=True)
-class TrainingResult:
-    """A model and everything that is known of it."""
-
-    model: Booster
-    names: tuple[str, ...]
-    calibration: Platt
-    params: dict[str, Any]
-    choices: Choices
-    folds: list[FoldResult]
-    out_of_sample: OutOfSample
-    metrics: dict[str, float]  # pooled out of sample
-    auc: Interval
-    baseline_auc: Interval
-    auc_gain: Interval
-    trades: strategy.Trades
-    tiers: list[strategy.Tier]
-    latency_bps: dict[int, float]  # break-even at each latency
-    features: list[dict[str, Any]]  # name, gain, top20_share, psi; most important first
-    stability: float  # mean rank correlation of importances between folds
-    lost: dict[str, int]  # rows not used, by cause
-    test_start_ns: int
-    test_end_ns: int
-
-    @property
-    def text(self) -> str:
-        """Return the model as text: what `models.scorer.Scorer` reads."""
-        return booster.text(self.model)
-
-    @property
-    def n_trials(self) -> int:
-        """Return how many parameter sets were tried, the chosen one included."""
-        return max(1, self.choices.n_trials)
 
 
 def train(examples: Examples, choices: Choices) -> TrainingResult:
@@ -193,7 +57,7 @@ def train(examples: Examples, choices: Choices) -> TrainingResult:
     needed = 20 * (choices.n_folds + 1)
     if len(rows) < needed:
         raise TooLittleDataError(f"training with {choices.n_folds} folds", needed, len(rows))
-    used = _take(examples, rows)
+    used = take(examples, rows)
     if not choices.block_ns:
         choices = replace(choices, block_ns=usual_block_ns(used.exchange_ns, choices.horizon_ns))
     spans = np.column_stack([used.exchange_ns, used.label_end_ns])
@@ -212,7 +76,7 @@ def train(examples: Examples, choices: Choices) -> TrainingResult:
         found.append(result)
         parts.append(part)
     seen = OutOfSample(*(np.concatenate(column) for column in zip(*parts, strict=True)))
-    tested = _take(used, seen.row)
+    tested = take(used, seen.row)
     moved = tested.direction != 0
     (sure, naive), gain = auc_intervals(
         tested.direction[moved] > 0, [seen.probability[moved], np.nan_to_num(tested.baseline[moved])],
@@ -255,21 +119,6 @@ def train(examples: Examples, choices: Choices) -> TrainingResult:
         test_start_ns=splits[0].test_start_ns,
         test_end_ns=splits[-1].test_end_ns,
     )
-
-
-def shuffled(examples: Examples, seed: int = 0) -> Examples:
-    """Return the examples with what happened dealt out anew among usable rows: nothing is left to learn."""
-    rows = np.flatnonzero(examples.usable)
-    dealt = np.random.default_rng(seed).permutation(rows)
-    changed = {}
-    for name in ("direction", "vol_return", "return_bps"):
-        changed[name] = getattr(examples, name).copy()
-        changed[name][rows] = getattr(examples, name)[dealt]
-    return replace(examples, **changed)
-
-
-def _take(examples: Examples, rows: Ints) -> Examples:
-    return replace(examples, **{name: getattr(examples, name)[rows] for name in ("x", *_COLUMNS)})
 
 
 def _learnable(used: Examples, rows: Ints) -> Ints:

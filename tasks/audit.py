@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from models.audit import Finding, check_alteration, check_plausible, check_shuffled, check_spans, check_truncation, unchecked
+from models.examples import Choices, Examples
 from models.splits import WalkForward
-from models.training import Choices, Examples
 from tasks.detectors.fold import Detectors
 from tasks.features.catalogue import NAMES
 from tasks.features.fold import Features

@@ -4,9 +4,9 @@ import numpy as np
 from prefect import task
 
 from models.evaluation import auc_intervals, evaluate, usual_block_ns
+from models.examples import Examples
 from models.registry import TRAINED_UNTIL, Registry
 from models.scorer import Scorer
-from models.training import Examples
 
 
 def judge(registry: Registry, examples: Examples) -> dict[str, float]:

@@ -2,9 +2,10 @@
 
 from models import booster
 from models.errors import TooLittleDataError
+from models.examples import Examples
 from models.meta import MetaResult, trades_of, train_meta
 from models.registry import Registry
-from models.training import Examples, TrainingResult
+from models.result import TrainingResult
 
 
 def second_model(

@@ -4,10 +4,11 @@ import numpy as np
 from prefect import task
 
 from models.evaluation import Interval, auc_intervals
+from models.examples import Examples
 from models.promotion import Decision, Evidence, Rivalry, Rules, decide
 from models.registry import TRAINED_UNTIL, Registry
+from models.result import TrainingResult
 from models.scorer import Scorer
-from models.training import Examples, TrainingResult
 
 
 def rivalry(registry: Registry, result: TrainingResult, examples: Examples) -> Rivalry | None:

@@ -22,6 +22,7 @@ from models import plots, sections
 from models.errors import NoChampionError
 from models.heatmap import heat_map, overview
 from models.registry import Registry
+from models.style import STYLE
 from models.summary import Summary
 from models.verdict import Costs, verdict
 from warehouse.lake import Lake
@@ -182,7 +183,7 @@ def _recent_predictions(lake: Lake, venue: str, symbol: str) -> Any:
 def _svg(name: str, figure: Figure) -> str:
     """Return a figure as SVG to stand inside a page: same figure, same text; no address in it."""
     out = io.StringIO()
-    with rc_context({**plots.STYLE, "svg.hashsalt": name}):
+    with rc_context({**STYLE, "svg.hashsalt": name}):
         figure.savefig(out, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
     text = out.getvalue()
     text = text[text.index("<svg") :]

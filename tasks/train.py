@@ -14,11 +14,13 @@ import numpy as np
 from prefect import task
 
 from models.errors import FeatureSetError
+from models.examples import Choices, Examples, Mirror
 from models.labels import doubt_over
 from models.plots import figures
 from models.registry import TRAINED_UNTIL, Registry
+from models.result import TrainingResult
 from models.summary import Summary, summarize
-from models.training import Choices, Examples, Mirror, TrainingResult, train
+from models.training import train
 from models.verdict import Costs
 from tasks.features.catalogue import SETS, VERSION
 from tasks.features.mirror import mirror

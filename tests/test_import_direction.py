@@ -72,6 +72,7 @@ MAY_IMPORT = {
     "warehouse/expectations.py": {"warehouse", "great_expectations", "duckdb"},
     "models": {"models", "warehouse.schema", "numba", "sklearn", "scipy"},
     "models/plots.py": {"models", "matplotlib"},
+    "models/style.py": {"matplotlib"},
     "models/day.py": {"models", "warehouse.schema", "matplotlib"},
     "models/heatmap.py": {"models", "warehouse.schema", "matplotlib"},
     "models/booster.py": {"models", "lightgbm"},

@@ -2,8 +2,8 @@
 
 import numpy as np
 
+from models.examples import Examples
 from models.labels import direction, volatility_normalized_return
-from models.training import Examples
 
 SECOND = 1_000_000_000
 

@@ -1,8 +1,8 @@
 import numpy as np
 
 from models.audit import check_alteration, check_plausible, check_shuffled, check_spans, check_truncation
+from models.examples import Choices
 from models.splits import Fold, WalkForward
-from models.training import Choices
 from tests.models.examples import SECOND, made_up
 
 

@@ -5,7 +5,8 @@ import pytest
 
 from models import meta
 from models.errors import InSampleError, ShapeError, TooLittleDataError
-from models.training import Choices, train
+from models.examples import Choices
+from models.training import train
 from tests.models.examples import SECOND, made_up
 
 CHOICES = Choices(horizon_ns=SECOND, n_folds=3, embargo_ns=SECOND, n_trees=40)

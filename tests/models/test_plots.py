@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from models import plots
+from models.examples import Choices
 from models.summary import summarize
-from models.training import Choices, train
+from models.training import train
 from models.verdict import Costs
 from tests.models.examples import SECOND, made_up
 

@@ -4,8 +4,9 @@ import math
 import numpy as np
 import pytest
 
+from models.examples import Choices
 from models.summary import Summary, summarize
-from models.training import Choices, train
+from models.training import train
 from tests.models.examples import SECOND, made_up
 
 

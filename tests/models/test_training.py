@@ -5,8 +5,9 @@ import pytest
 
 from models.booster import ANCHOR_TREES, score
 from models.errors import ShapeError, TooLittleDataError
+from models.examples import Choices, Mirror, shuffled
 from models.scorer import Scorer
-from models.training import Choices, Mirror, shuffled, train
+from models.training import train
 from tests.models.examples import SECOND, made_up
 
 CHOICES = Choices(horizon_ns=SECOND, n_folds=4, embargo_ns=SECOND, n_trees=40)

@@ -2,8 +2,9 @@ from dataclasses import replace
 
 import pytest
 
+from models.examples import Choices
 from models.summary import summarize
-from models.training import Choices, train
+from models.training import train
 from models.verdict import Answer, Costs, taking_bps, verdict
 from tests.models.examples import SECOND, made_up
 

@@ -4,7 +4,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from models.training import Choices
+from models.examples import Choices
 from simulator.capture import frames
 from tasks import audit as auditing
 from tasks.audit import audit

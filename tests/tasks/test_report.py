@@ -5,9 +5,10 @@ import numpy as np
 import pytest
 
 from models.errors import NoChampionError
+from models.examples import Choices
 from models.registry import Registry
 from models.summary import summarize
-from models.training import Choices, train
+from models.training import train
 from tasks.report import build_report, figures, report_version
 from tests.models.examples import SECOND, made_up
 from tests.streams import market

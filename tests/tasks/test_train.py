@@ -6,9 +6,9 @@ import pytest
 from mlflow import MlflowClient
 
 from models.errors import FeatureSetError, TooLittleDataError
+from models.examples import Choices
 from models.meta import trades_of
 from models.registry import Registry
-from models.training import Choices
 from simulator.capture import frames
 from tasks.featurize import featurize
 from tasks.label import label
