@@ -32,7 +32,7 @@ def work(
 
 @flow(task_runner=runner(Settings()))
 def refresh(venue: str | None = None, symbols: list[str] | None = None, days: int = 2) -> State:
-    """Bring features, bars, signals and labels up to date with the books and trades that were recorded.
+    """Bring features, bars, signals, labels and rows over venues up to date with the books and trades that were recorded.
 
     Partitions that are up to date cost a look; one that fails leaves the others alone.  Streams
     are worked on side by side, the reference assets' before the others.

@@ -25,7 +25,7 @@ __all__ = ["choices_of", "costs_of", "draw", "draw_day", "refresh", "registry_of
 
 
 def refresh(lake: Lake, settings: Settings, advance: Advance = lambda *_: None, workers: int | None = None) -> list[dict[str, Any]]:
-    """Bring features, bars, signals and labels of every recorded partition up to date, several streams side by side."""
+    """Bring features, bars, signals, labels and rows over venues up to date with all that was recorded, several streams side by side."""
     done: list[dict[str, Any]] = []
     with side_by_side(settings.refresh_by, workers or settings.refresh_workers) as pool:
         try:
