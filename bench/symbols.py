@@ -50,7 +50,7 @@ async def serve_markets(n):
 async def record_ours(n, port, seconds):
     """Record into a lake of its own and print what a processor second brought."""
     from tasks.record import Recorder, record
-    from tasks.stream import Endpoints, stream
+    from tasks.stream import Endpoints, rest_of, stream
     from tasks.venues import directory
     from warehouse.lake import Lake
 
@@ -58,9 +58,10 @@ async def record_ours(n, port, seconds):
         recorder, stop, names = Recorder(Lake(Path(folder)), VENUE, "bench"), asyncio.Event(), symbols(n)
         for symbol in names:
             recorder.stream(symbol)
-        rules = replace(directory.wire(VENUE).rules, connects_s=20.0, budget=1e9)
+        rules, rest = replace(directory.wire(VENUE).rules, connects_s=20.0), rest_of(VENUE)
+        rest.budget.limit = 0.0  # none, as the market has none
         where = Endpoints(f"ws://127.0.0.1:{port}", f"http://127.0.0.1:{port}")
-        frames = stream(VENUE, names, where, recorder.wanting, stop, rules=rules)
+        frames = stream(VENUE, names, where, recorder.wanting, stop, rules=rules, rest=rest)
         work = asyncio.create_task(record(recorder, frames, stop, lambda totals: None))
 
         def messages():
