@@ -7,9 +7,14 @@ import multiprocessing
 import os
 from collections.abc import Callable
 from concurrent.futures import ProcessPoolExecutor, as_completed
+from hashlib import sha256
+from pathlib import Path
 
+import numba
 import numpy as np
+from numba.core.registry import cpu_target
 
+from compiled import key_cache
 from warehouse.schema import row_dtype
 
 _SNAPSHOT = b'{"lastUpdateId":10,"bids":[["100.0","1.0"],["99.0","2.0"]],"asks":[["101.0","1.0"],["102.00","2.0"]]}'
@@ -20,6 +25,8 @@ _TRADE = b'{"e":"trade","E":2,"s":"BTCUSDT","t":%d,"p":"101.0","q":"1.0","T":2,"
 def compile_kernels(told: Callable[[str], None] = lambda _: None, processes: int | None = None) -> None:
     """Run books, trades, features, detectors, labels and scores through their kernels; results are thrown away.
 
+    Nothing is done where the cache has all of them already, for this machine.
+
     Parameters
     ----------
     told : callable
@@ -27,17 +34,27 @@ def compile_kernels(told: Callable[[str], None] = lambda _: None, processes: int
     processes : int, optional
         How many parts compile at once; as many as there are cores where not given.
     """
+    done, state = key_cache() / "whole", _state()
+    if done.is_file() and done.read_text() == state:
+        return
     count = min(processes or os.cpu_count() or 1, len(PARTS))
     if count == 1:
         for name, part in PARTS.items():
             part()
             told(name)
-        return
-    with ProcessPoolExecutor(count, multiprocessing.get_context("spawn")) as pool:
-        waiting = {pool.submit(part): name for name, part in PARTS.items()}
-        for done in as_completed(waiting):
-            done.result()
-            told(waiting[done])
+    else:
+        with ProcessPoolExecutor(count, multiprocessing.get_context("spawn")) as pool:
+            waiting = {pool.submit(part): name for name, part in PARTS.items()}
+            for ready in as_completed(waiting):
+                ready.result()
+                told(waiting[ready])
+    done.write_text(state)
+
+
+def _state() -> str:
+    """Return what the kernels of a cache depend on besides the sources: Numba, the processor, and which parts are compiled."""
+    machine = cpu_target.target_context.codegen().magic_tuple()
+    return repr((numba.__version__, machine, sha256(Path(__file__).read_bytes()).hexdigest()))
 
 
 def compile_books() -> None:

@@ -81,6 +81,7 @@ MAY_IMPORT = {
     "models/registry.py": {"models", "mlflow"},
     "serving": {"serving", "flows", "tasks", "warehouse", "models", "simulator", "prefect"},
     "simulator": {"simulator", "tasks.venues", "websockets", "numba"},
+    "serving/warm.py": {"tasks", "warehouse", "models", "simulator", "numba"},
     "cli": {"cli", "serving", "flows", "tasks", "warehouse", "models", "simulator", "prefect", "typer"},
 }
 FENCED = {name.split(".")[0] for names in MAY_IMPORT.values() for name in names} | {"ccxt", "redis", "fastapi"}
