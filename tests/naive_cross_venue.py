@@ -21,21 +21,23 @@ JUMP_NS = 600 * SECOND  # behind a longer silence everything begins anew
 class Past:
     """Everything that came: after each event, the common clock and each venue's book, its stamp 0 while there is none.
 
-    `touch` holds bid, ask and ten levels' sizes of each side, shape (n events + 1, n venues, 4).
+    `touch` holds bid and ask, shape (n events + 1, n venues, 2), and `levels` by event and venue the sizes at ten prices of each side.
     """
 
     clock: np.ndarray
     receive: np.ndarray
     stamp: np.ndarray
     touch: np.ndarray
+    levels: list
     trades: list
 
 
 def past_of(events, rates):
     """Return what was known after each event."""
     n, now = len(rates), 0
-    doubt, stamp, touch = [0] * n, np.zeros(n, np.int64), np.zeros((n, 4))
-    out = Past([], [], [stamp.copy()], [touch.copy()], [])
+    doubt, stamp, touch = [0] * n, np.zeros(n, np.int64), np.zeros((n, 2))
+    levels = [({}, {})] * n
+    out = Past([], [], [stamp.copy()], [touch.copy()], [list(levels)], [])
     for place, kind, rows in events:
         row = rows[0]
         if kind == CHANGES:
@@ -54,12 +56,17 @@ def past_of(events, rates):
         else:
             stamp[place] = max(stamp[place], row["exchange_ns"])
             bid, ask = row["bid_px"][0] * rates[place], row["ask_px"][0] * rates[place]
-            touch[place] = bid, ask, row["bid_sz"][:10].sum(), row["ask_sz"][:10].sum()
+            touch[place] = bid, ask
+            levels[place] = tuple(
+                {px * rates[place]: sz for px, sz in zip(row[f"{side}_px"][:10], row[f"{side}_sz"][:10], strict=True) if sz > 0}
+                for side in ("bid", "ask")
+            )
         out.clock.append(now)
         out.receive.append(int(row["receive_ns"]))
         out.stamp.append(stamp.copy())
         out.touch.append(touch.copy())
-    return Past(np.array(out.clock), np.array(out.receive), np.array(out.stamp), np.array(out.touch), out.trades)
+        out.levels.append(list(levels))
+    return Past(np.array(out.clock), np.array(out.receive), np.array(out.stamp), np.array(out.touch), out.levels, out.trades)
 
 
 @lru_cache(maxsize=1)
@@ -90,7 +97,7 @@ def mids_at(past, t, back=0):
     known = np.searchsorted(past.clock, ts)
     stamp = past.stamp[known]
     is_there = (stamp > 0) & (ts[:, None] - stamp <= AGE_NS) & (ts > began(past, t))[:, None]
-    return np.where(is_there, past.touch[known][..., :2].mean(axis=2), np.nan)
+    return np.where(is_there, past.touch[known].mean(axis=2), np.nan)
 
 
 def traded(past, t):
@@ -117,6 +124,15 @@ def gains(past, t, fees):
     return [1e4 * (touch[i, 0] - touch[j, 1]) / mean - fees[i] - fees[j] for i in here for j in here if i != j]
 
 
+def _depth(books, side):
+    # Size at the ten best prices of several books in one.
+    whole = {}
+    for book in books:
+        for px, sz in book.items():
+            whole[px] = whole.get(px, 0.0) + sz
+    return sum(whole[px] for px in sorted(whole, reverse=side == 0)[:10])
+
+
 def prices(past, t, fees):
     """Return what holds at one step's end by name, and the deviations by venue."""
     all_mids = mids_at(past, t)[0]
@@ -128,7 +144,8 @@ def prices(past, t, fees):
     mean, is_whole = mids.mean(), t - began(past, t) >= MINUTE
     centre = (volume * mids).sum() / volume.sum() if volume.sum() else mean
     out |= {"avg_price": mean, "consolidated_spread_bps": 1e4 * (touch[:, 1].min() - touch[:, 0].max()) / mean}
-    out["depth_imbalance_ratio"] = (touch[:, 2].sum() - touch[:, 3].sum()) / touch[:, 2:].sum()
+    bids, asks = (_depth([past.levels[np.searchsorted(past.clock, t)][place][side] for place in here], side) for side in (0, 1))
+    out["depth_imbalance_ratio"] = (bids - asks) / (bids + asks)
     earned = gains(past, t, fees)
     out |= {"best_arb_opportunity_bps": max([0.0, *earned]), "arb_opportunity_count": sum(gain > 0 for gain in earned)}
     if len(here) > 1:

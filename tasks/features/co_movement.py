@@ -11,13 +11,14 @@ MOST = 16  # venues
 STEP_NS = 250_000_000  # a row each
 AGE_NS = 2_000_000_000  # an older book is not there
 GRID_NS, GRID, MINUTE = 100_000_000, 601, 60
+DEPTH = 10  # levels a side, of each venue and of all together
 _LAGS = 10
 RING = 4 * MINUTE  # steps of a minute
 
 VENUE = np.dtype(
     [
         ("ns", "i8"),  # exchange time of the last book; 0 where there is none, or a doubtful one
-        ("bid", "f8"), ("ask", "f8"), ("mid", "f8"), ("bids", "f8"), ("asks", "f8"),
+        ("bid", "f8"), ("ask", "f8"), ("mid", "f8"), ("px", "f8", (2, DEPTH)), ("sz", "f8", (2, DEPTH)),
         ("doubt", "i8"),  # state of its stream
         ("rate", "f8"), ("fee", "f8"), ("side", "i8"),  # quote conversion, taker fee in bps, 1 Binance, 2 Bybit
         ("funding", "f8"), ("deviation", "f8"), ("lead", "f8"),

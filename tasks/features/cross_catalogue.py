@@ -30,7 +30,7 @@ CROSS_FEATURES: tuple[Feature, ...] = (
     _f(
         "lead_lag_coefficient", "", "own returns before those of the others less after, correlations of lags to 1 s summed; > 0 leads", 60.0
     ),
-    _f("depth_imbalance_ratio", "[-1, 1]", "imbalance of ten levels of all venues together"),
+    _f("depth_imbalance_ratio", "[-1, 1]", "imbalance of the ten best levels a side of all books laid into one"),
     _f("consolidated_spread_bps", "bps", "best ask over venues less best bid over venues; below 0 where they cross"),
     _f("cross_venue_vol_ratio", "ratio", "highest over lowest realised volatility of 60 s; NaN where one does not move", 61.0),
     _f("vol_dispersion", "ratio", "standard deviation of the realised volatilities of 60 s over their mean", 61.0),

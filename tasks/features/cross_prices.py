@@ -5,7 +5,7 @@ import math
 import numpy as np
 from numba import njit
 
-from tasks.features.co_movement import GRID_NS, MINUTE
+from tasks.features.co_movement import DEPTH, GRID_NS, MINUTE, MOST
 from tasks.features.cross_catalogue import CROSS_NAMES
 
 (
@@ -43,10 +43,31 @@ def _traded(s, v):
 
 
 @njit(cache=True)
+def _depth(s, here, side):
+    # Size at the ten best prices of all books laid into one; levels of one price are one level.
+    at = np.zeros(MOST, np.int64)
+    total = 0.0
+    for _ in range(DEPTH):
+        best = np.nan
+        for i in range(s["n"]):
+            v = s["venue"][i]
+            if here[i] and at[i] < DEPTH and v["sz"][side, at[i]] > 0.0:
+                price = v["px"][side, at[i]]
+                if np.isnan(best) or (price < best if side else price > best):
+                    best = price
+        for i in range(s["n"]):
+            v = s["venue"][i]
+            if here[i] and at[i] < DEPTH and v["sz"][side, at[i]] > 0.0 and v["px"][side, at[i]] == best:
+                total += v["sz"][side, at[i]]
+                at[i] += 1
+    return total
+
+
+@njit(cache=True)
 def prices(s, out, row, here):
     """Write what the mids, depths and volumes tell; return the mean of the mids, NaN with no venue there."""
     n = 0
-    total = volume = weighted = bids = asks = 0.0
+    total = volume = weighted = 0.0
     low, high = np.inf, 0.0
     s["best_bid"], s["best_ask"], s["best_bid_at"], s["best_ask_at"], s["late_ns"] = 0.0, np.inf, -1, -1, 0
     for i in range(s["n"]):
@@ -58,8 +79,6 @@ def prices(s, out, row, here):
         total += mid
         volume += traded
         weighted += traded * mid
-        bids += v["bids"]
-        asks += v["asks"]
         low, high = min(low, mid), max(high, mid)
         row["mid"][i] = mid
         if v["bid"] > s["best_bid"]:
@@ -90,6 +109,7 @@ def prices(s, out, row, here):
     if volume > 0.0 and is_whole:
         out[_VW] = 1e4 * math.sqrt(off / volume) / centre
         out[_CONCENTRATION] = herfindahl / (volume * volume)
+    bids, asks = _depth(s, here, 0), _depth(s, here, 1)
     out[_DEPTH] = (bids - asks) / (bids + asks) if bids + asks > 0.0 else np.nan
     out[_SPREAD] = 1e4 * (s["best_ask"] - s["best_bid"]) / average
     return average

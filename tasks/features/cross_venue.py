@@ -7,7 +7,7 @@ from typing import BinaryIO
 import numpy as np
 from numba import njit
 
-from tasks.features.co_movement import AGE_NS, GRID, GRID_NS, MINUTE, MOST, RING, ROW, STATE, STEP_NS, movement, volatilities
+from tasks.features.co_movement import AGE_NS, DEPTH, GRID, GRID_NS, MINUTE, MOST, RING, ROW, STATE, STEP_NS, movement, volatilities
 from tasks.features.cross_catalogue import CROSS_FEATURES, CROSS_NAMES, OWN
 from tasks.features.cross_prices import opportunities, prices, sides_and_funding
 from warehouse.schema import OK
@@ -18,7 +18,7 @@ _DIVERGENCE, _MOMENTUM, _VOL_SPREAD = (_AT[name] for name in ("price_divergence"
 _ROOM = 4096
 
 # Days of rows that bear another are made anew: raise `REVISION` when the same events give other rows.
-REVISION = 1
+REVISION = 2
 _KNOWN = (REVISION, STEP_NS, AGE_NS, [(f.name, f.version) for f in CROSS_FEATURES], STATE.itemsize)
 CROSS_VERSION = sha256(repr(_KNOWN).encode()).hexdigest()[:12]
 
@@ -117,7 +117,9 @@ def _book(s, i, book):
     v["ns"] = max(v["ns"], book["exchange_ns"])
     v["bid"], v["ask"] = book["bid_px"][0] * rate, book["ask_px"][0] * rate
     v["mid"] = (v["bid"] + v["ask"]) / 2.0
-    v["bids"], v["asks"] = bid_sz[:10].sum(), ask_sz[:10].sum()
+    for level in range(DEPTH):
+        v["px"][0, level], v["sz"][0, level] = book["bid_px"][level] * rate, bid_sz[level]
+        v["px"][1, level], v["sz"][1, level] = book["ask_px"][level] * rate, ask_sz[level]
 
 
 @njit(cache=True)

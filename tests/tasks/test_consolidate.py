@@ -242,6 +242,8 @@ async def _frames(seconds, speed):
                 list(adapter.receive(frame, receive_ns))
 
         jobs = [asyncio.create_task(feed(venue)) for venue in SYMBOLS]
+        while not all(adapter.is_live for adapter in adapters.values()):
+            await asyncio.sleep(0.05)
         await asyncio.sleep(seconds)
         stop.set()
         await asyncio.gather(*jobs)
