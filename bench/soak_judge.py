@@ -30,7 +30,7 @@ NEAR_NS = 6_000_000_000  # a book is looked for so far around a row with a wrong
 QUESTION_S = 15.0  # a question, the five seconds until it is asked again, and both answers on a busy machine
 DOUBTS = ("quarantined", "gap", "stale", "crossed", "start", "resync")
 WITNESSED = ("suspect", "witness")  # stretches that a second witness marked afterwards
-HIDDEN = ("marked_books", "healed_books", "misdated_books", "spoilt_trades", "hidden_trades")  # what no message can show
+HIDDEN = ("marked_books", "healed_books", "misdated_books", "spoilt_trades")  # what no message can show
 Spans = list[tuple[int, int]]
 
 
@@ -150,26 +150,15 @@ def compare(folder: Path, venue: str, raw: str, witness_s: float) -> Counter:
         good,
         (lost(folder, venue, raw, trades=True) if venue in UNNUMBERED else []) + slips,
         changed,
-        venue.startswith("binance"),
     )
     return found
 
 
-def _misnumbered(told: dict[int, int], trades: np.ndarray) -> Spans:
-    # Numbers that stand on another trade than the venue's, and since when: an adapter that takes only rising ones waits for that number.
-    others = [row for row in trades if abs(int(row["exchange_ns"]) - told.get(int(row["trade_id"]), 0)) > SLIP_NS]
-    return [(int(row["trade_id"]), int(row["exchange_ns"]) - SLIP_NS) for row in others]
-
-
-def _trades(
-    found: Counter, truth: dict, trades: np.ndarray, good: Spans, excuses: Spans, changed: np.ndarray, told_by_rising: bool
-) -> None:
+def _trades(found: Counter, truth: dict, trades: np.ndarray, good: Spans, excuses: Spans, changed: np.ndarray) -> None:
     if not trades.size:
         return
     told = dict(zip(truth["trade_id"].tolist(), zip(truth["price"], truth["size"], truth["aggressor"], strict=True), strict=True))
     held = set(trades["trade_id"].tolist())
-    times = dict(zip(truth["trade_id"].tolist(), truth["trade_ns"].tolist(), strict=True))
-    waits = _misnumbered(times, trades) if changed.size and told_by_rising else []
     # A hole in the numbers shows with the trade behind it: of what came before the first and behind the last nothing is claimed.
     first_ns, last_ns = int(trades["exchange_ns"].min()), int(trades["exchange_ns"].max())
     for start, end in good:
@@ -184,12 +173,9 @@ def _trades(
         found["trades_compared"] += own.size
         inside = (truth["trade_ns"] >= max(start, first_ns)) & (truth["trade_ns"] < min(end, last_ns))
         due = zip(truth["trade_id"][inside].tolist(), truth["trade_ns"][inside].tolist(), strict=True)
-        for number, ns in [(number, ns) for number, ns in due if number not in held]:
+        for ns in [ns for number, ns in due if number not in held]:
             found["missing_trades"] += 1
-            is_excused = any(a <= ns <= b for a, b in excuses)
-            is_hidden = not is_excused and any(number <= other and ns >= since for other, since in waits)
-            found["excused_trades"] += is_excused or is_hidden
-            found["hidden_trades"] += is_hidden
+            found["excused_trades"] += any(a <= ns <= b for a, b in excuses)
 
 
 def _same(row: np.void, truth: dict, i: int, depth: int) -> bool:
@@ -247,8 +233,8 @@ def full_disk(folder: Path) -> tuple[Spans, list[str]]:
 
 
 def _tell_digits(folder: Path, hidden: dict[str, Counter], witness_s: float) -> None:
-    names, widths = HIDDEN, (8, 8, 10, 8, 8)
-    heads = "".join(f"{name:>{width}}" for name, width in zip(("marked", "healed", "misdated", "trades", "hidden"), widths, strict=True))
+    names, widths = HIDDEN, (8, 8, 10, 8)
+    heads = "".join(f"{name:>{width}}" for name, width in zip(("marked", "healed", "misdated", "trades"), widths, strict=True))
     print(f"\na changed digit   {'venue':<18}{'changed':>8}{heads}{'longest s':>11}")
     for venue, of in hidden.items():
         changed = sum(entry["fault"] == "corrupt" for entry in ledger.faults(folder / "ledger", venue))
@@ -256,7 +242,6 @@ def _tell_digits(folder: Path, hidden: dict[str, Counter], witness_s: float) -> 
         print(f"                  {venue:<18}{changed:>8}{told}{of['longest_ms'] / 1e3:>11.2f}")
     print("marked: wrong books that a witness marked afterwards; healed: that were right again before its next question;")
     print("misdated, trades: rows whose own time, or trade, had a changed digit: nothing comes later that could tell;")
-    print("hidden: trades of Binance that were not told behind one whose number had a changed digit, until that number;")
     print(f"longest: from a wrong book to a right one; none may last {longest_s(witness_s):.0f} s\n")
 
 

@@ -12,6 +12,7 @@ from warehouse.schema import CROSSED, OK
 # What the kernel did with a frame.
 IGNORED, BOOKED, TRADED, QUOTED, OLD, WAIT, LOADED, GAPPED, ROOM = range(9)
 UNUSUAL, FINER, RETICK, STRAY, VENUE, TURN, TRADE_GAP, FIRST_TRADE = range(9, 17)
+_TAKEN = -2  # place of a trade that was taken before
 JOINED, STALLED, CROSSING = 1, 2, 4  # why a book turned good or doubtful, as bits of `turn`
 
 
@@ -108,32 +109,56 @@ def _snapshot(book, far, units, sizes):
 
 @njit(cache=True)
 def _trade(book, receive_ns):
-    msg = book["msg"]
-    last = book["last_trade_id"]
-    if last >= 0 and msg["trade_id"] <= last:
-        return OLD
-    if msg["off_book"]:
-        if last >= 0:
-            book["last_trade_id"] = msg["trade_id"]
-        return IGNORED
-    book["last_trade_id"] = msg["trade_id"]
-    row = book["trade"]
+    msg, row = book["msg"], book["trade"]
+    number, last = msg["trade_id"], book["last_trade_id"]
     price = msg["units"][0] / sc.POW10[book["decimals"]]
+    in_base = book["contract_usd"] == 0.0 or price == 0.0
+    size = msg["size"][0] if in_base else msg["size"][0] * book["contract_usd"] / price
+    before = _place(book, number, msg["transact_ms"] * 1_000_000, price, size)
+    if before == _TAKEN:
+        return OLD
+    if msg["off_book"] and last < 0:
+        return IGNORED
+    book["last_trade_id"], book["trade_at"] = max(last, number), number
+    if msg["off_book"]:
+        return IGNORED
     book["trade_before_ns"] = row["exchange_ns"]
     row["exchange_ns"] = msg["transact_ms"] * 1_000_000
-    row["trade_id"] = msg["trade_id"]
+    row["trade_id"] = number
     row["price"] = price
-    row["size"] = msg["size"][0] if book["contract_usd"] == 0.0 else msg["size"][0] * book["contract_usd"] / price
+    row["size"] = size
     row["aggressor"] = -1 if msg["maker"] else 1
     row["receive_ns"] = receive_ns
     if last < 0 or not book["begun"]:
         return FIRST_TRADE
-    if msg["trade_id"] != last + 1:
-        book["expected_id"] = last + 1
-        book["received_id"] = msg["trade_id"]
+    if number != before + 1:
+        book["expected_id"] = before + 1
+        book["received_id"] = number
         return TRADE_GAP
     _number_trade(book)
     return TRADED
+
+
+@njit(cache=True)
+def _place(book, number, ns, price, size):
+    # The number that a trade follows, or _TAKEN.  Numbers that leap may be wrong, or ahead of those of another connection:
+    # the trades that were leapt over are still taken, and at last another one of the number that the leap led to.
+    last, hole = book["last_trade_id"], book["hole"]
+    if last < 0 or number > last:
+        if last >= 0 and number > last + 1:
+            hole[0], hole[1] = book["trade_at"], number
+            book["leap_ns"], book["leap_px"], book["leap_sz"] = ns, price, size
+        return last
+    before = hole[0]
+    if not before < number <= hole[1]:
+        return _TAKEN
+    if number < hole[1]:
+        hole[0] = number
+    elif book["leap_ns"] == ns and book["leap_px"] == price and book["leap_sz"] == size:
+        return _TAKEN
+    else:
+        hole[:] = -1
+    return before
 
 
 @njit(cache=True)

@@ -46,6 +46,15 @@ BOOK = np.dtype(
         ("synced", "i8"),  # 0 no snapshot, 1 snapshot without a following event, 2 live
         ("last_id", "i8"),
         ("last_trade_id", "i8"),
+        ("trade_at", "i8"),  # number of the trade taken last; below `last_trade_id` where that was a leap
+        (
+            "hole",
+            "i8",
+            (2,),
+        ),  # the newest leap of numbers: last taken before or within it, and where it led; -1 where none is
+        ("leap_ns", "i8"),  # and the trade that leapt
+        ("leap_px", "f8"),
+        ("leap_sz", "f8"),
         ("trade_before_ns", "i8"),  # exchange time of the trade before the one in `trade`
         ("expected_id", "i8"),
         ("received_id", "i8"),
@@ -468,7 +477,7 @@ def new_book(symbol: str, futures: bool, contract_usd: float = 0.0, stale_s: flo
     book["best"] = -1
     book["futures"] = futures
     book["contract_usd"] = contract_usd
-    book["last_trade_id"] = -1
+    book["last_trade_id"] = book["trade_at"] = book["hole"] = -1
     return book, hold(book, np.zeros(_FIRST_FAR, FAR))
 
 

@@ -426,10 +426,37 @@ def test_missing_trade_ids_make_the_stream_doubtful_for_a_moment(venue):
     assert (news[0][1]["expected_id"], news[0][1]["received_id"]) == (6, 8)
     assert [news[i][1]["event_seq"] - news[0][1]["event_seq"] for i in range(3)] == [0, 1, 2]
     assert play.stream.counts["trade_id_gaps"] == 1
-    assert play.feed(wire.trade(venue, 8)) == play.feed(wire.trade(venue, 7)) == []  # doubled, late
+    assert play.feed(wire.trade(venue, 8)) == play.feed(wire.trade(venue, 5)) == []  # doubled
     assert [event for event, _ in play.feed(wire.trade(venue, 9))] == [TRADE]
     assert play.stream.is_live
     assert not play.stream.needs_snapshot
+    play.assert_numbered()
+
+
+@pytest.mark.parametrize("venue", wire.VENUES)
+def test_trades_that_a_number_leapt_over_are_taken_when_they_come(venue):
+    play = joined(venue)
+    for trade_id in (5, 6, 8, 7, 7, 8, 9, 6, 10):  # as of two connections, one ahead of the other
+        play.feed(wire.trade(venue, trade_id))
+    assert [int(row["trade_id"]) for row in play.of(TRADE)] == [5, 6, 8, 7, 9, 10]
+    assert play.stream.counts["trade_id_gaps"] == 1
+    play.assert_numbered()
+
+
+@pytest.mark.parametrize("venue", wire.VENUES)
+@pytest.mark.parametrize("lost", [(), (30,)])
+def test_a_number_that_is_too_high_costs_no_later_trade(venue, lost):
+    play = joined(venue)
+    for trade_id in [i for i in range(5, 80) if i not in lost]:
+        wrong = {10: 50, 20: 65}.get(trade_id, trade_id)
+        play.feed(wire.trade(venue, wrong, price=f"{100 + trade_id}.00", ms=1_700_000_000_000 + trade_id))
+    told = play.of(TRADE)
+    assert [int(row["price"]) - 100 for row in told] == [i for i in range(5, 80) if i not in lost]
+    assert [int(row["trade_id"]) for row in told if int(row["price"]) - 100 not in (10, 20)] == [
+        i for i in range(5, 80) if i not in (10, 20, *lost)
+    ]
+    # Each leap, what follows it where one number was never told, and what was lost.
+    assert play.stream.counts["trade_id_gaps"] == 4 + len(lost)
     play.assert_numbered()
 
 
