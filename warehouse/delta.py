@@ -98,9 +98,11 @@ class Log:
 
     def again(self, known: Snapshot | None) -> Snapshot:
         """Return the newest version, which is `known` as long as no commit followed it: a version is read in ten milliseconds."""
-        if known is None or (self.folder / "_delta_log" / f"{known.version + 1:020d}.json").exists():
+        if known is None or known.version < 0:
             return self.snapshot()
-        return known
+        # Entries leave the log after days: that the next one is not there says nothing unless this one still is.
+        is_there, is_followed = ((self.folder / "_delta_log" / f"{known.version + i:020d}.json").exists() for i in (0, 1))
+        return known if is_there and not is_followed else self.snapshot()
 
     def watermarks(self) -> Callable[[str, str], int]:
         """Return what gives the watermark of a stream, venue and symbol, as of the newest version; it lists no files."""

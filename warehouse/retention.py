@@ -18,7 +18,7 @@ from pathlib import Path
 import pyarrow.parquet as pq
 
 from warehouse.columns import DAY_NS, day_name, table_of
-from warehouse.delta import DataFile
+from warehouse.delta import DataFile, locked
 from warehouse.errors import FilesGoneError
 from warehouse.layout import Layout
 from warehouse.pins import pinned_files
@@ -129,17 +129,21 @@ def sweep(layout: Layout) -> int:
     """
     removed = 0
     for venue, symbol in layout.streams():
-        for path in segments(layout.wal(venue, symbol)):
-            orphan = Orphan.adopt(path)
-            if orphan is None:
-                continue
-            try:
-                last = {part.table: part.hi for commit in commits(path) for part in commit}
-                if all(layout.log(table).snapshot().watermark(venue, symbol) >= hi for table, hi in last.items()):
-                    orphan.unlink()
-                    removed += 1
-            finally:
-                orphan.close()
+        folder = layout.wal(venue, symbol)
+        if not segments(folder):
+            continue
+        with locked(folder / "recover.lock"):  # a writer that begins meanwhile would take what is held here for a live writer's
+            for path in segments(folder):
+                orphan = Orphan.adopt(path)
+                if orphan is None:
+                    continue
+                try:
+                    last = {part.table: part.hi for commit in commits(path) for part in commit}
+                    if all(layout.log(table).watermarks()(venue, symbol) >= hi for table, hi in last.items()):
+                        orphan.unlink()
+                        removed += 1
+                finally:
+                    orphan.close()
     return removed
 
 

@@ -59,6 +59,11 @@ class Marks:
         """Remember what was sealed."""
         self._known |= {(table, stream): mark for stream, mark in marks.items()}
 
+    def forget(self) -> None:
+        """Ask the logs for every mark again."""
+        self._known.clear()
+        self._asked.clear()
+
     def look_again(self) -> None:
         """Ask the logs as they are from now on, for streams that were not asked for yet."""
         self._asked.clear()
@@ -115,6 +120,7 @@ def _seal_chunk(layout: Layout, chunk: Sequence[tuple[Stream, Sealable]], marks:
         for table in sorted({table for fresh in done.values() for table in fresh}):
             rows += _commit(layout, table, {stream: fresh[table] for stream, fresh in done.items() if table in fresh}, marks)
     except BaseException:
+        marks.forget()  # a commit may be in the log although it failed
         for table in {table for table, _ in named}:
             _forget(layout.log(table), [file for of, file in named if of == table])
         raise

@@ -1,16 +1,19 @@
 import os
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 
 from tests.warehouse.examples import DAY_NS, NOON_NS, STREAM, rows_of, text_rows, write
+from warehouse.delta import locked
 from warehouse.errors import UnknownTableError
 from warehouse.lake import Lake
 from warehouse.raw import RawWriter
 from warehouse.retention import expire, shrink, sweep, used
 from warehouse.schema import SUSPECT
+from warehouse.wal import Orphan, segments
 
 HOUR_NS = 3_600_000_000_000
 OTHER = ("binance_spot", "BTC-USDT")
@@ -155,6 +158,20 @@ def test_sealed_segments_of_the_dead_go_and_unsealed_ones_stay(lake):
     unsealed._streams[STREAM].close()  # as if killed: the lock is gone, the rows are only here
     assert sweep(lake._layout) == 0
     assert lake.read("unreadable").num_rows == 3
+
+
+def test_what_the_dead_left_is_not_held_while_a_writer_begins(lake):
+    _write_days(lake, days=1)
+    folder = lake.root / "wal" / STREAM[0] / STREAM[1]
+    write(lake, "unreadable", text_rows(0, 3), "killed", seal=False)._streams[STREAM].close()
+    with ThreadPoolExecutor(1) as pool:
+        with locked(folder / "recover.lock"):  # as a writer that begins holds it
+            swept = pool.submit(sweep, lake._layout)
+            with pytest.raises(TimeoutError):
+                swept.result(0.3)
+            (orphan,) = [Orphan.adopt(path) for path in segments(folder)]
+            orphan.close()
+        assert swept.result(10) == 0
 
 
 @pytest.mark.slow

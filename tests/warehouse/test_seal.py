@@ -4,8 +4,10 @@ import sys
 
 import pyarrow.parquet as pq
 import pytest
+from deltalake import DeltaTable
 
 from tests.warehouse.examples import STREAM, rows_of, write
+from warehouse.delta import Log
 from warehouse.lake import Lake
 from warehouse.parquet import write as write_parquet
 from warehouse.seal import unsealed
@@ -63,6 +65,37 @@ def test_a_file_without_its_commit_is_neither_read_nor_kept(lake):
         again.session(*STREAM, "only")
     assert [path.name for path in lake.root.glob("tables/trades/venue=*/**/*.parquet")] == ["rows-000000000000-000000000019.parquet"]
     assert lake.rows("trades", *STREAM).tobytes() == rows.tobytes()
+
+
+def test_rows_of_a_commit_that_fails_after_it_went_through_are_not_sealed_again(lake, monkeypatch):
+    writer = write(lake, "trades", rows_of("trades", 0, 20), seal=False)
+
+    def fails(log, version):
+        raise OSError(5, "the disk answers no more")
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Log, "_sync", fails)
+        with pytest.raises(OSError, match="answers no more"):
+            writer.seal()
+    writer.append("trades", *STREAM, rows_of("trades", 20, 20))
+    writer.close()
+    assert lake.rows("trades", *STREAM)["seq"].tolist() == list(range(40))
+
+
+def test_a_version_that_is_known_is_read_again_once_the_log_no_longer_reaches_back(lake):
+    log = lake._layout.log("trades")
+    assert log.again(log.snapshot()).version == -1
+    write(lake, "trades", rows_of("trades", 0, 10)).close()
+    known = log.snapshot()
+    assert log.again(known) is known
+    for n in range(1, 4):
+        write(lake, "trades", rows_of("trades", 10 * n, 10), f"run {n}").close()
+    DeltaTable(log.folder).create_checkpoint()
+    newest = log.version()
+    for version in range(newest):
+        (log.folder / "_delta_log" / f"{version:020d}.json").unlink()
+    assert log.again(known).version == newest
+    assert log.again(log.snapshot()).watermark(*STREAM) == 39
 
 
 def test_files_are_encoded_as_chosen(lake):
