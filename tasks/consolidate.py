@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from datetime import date, timedelta
 from hashlib import sha256
 from typing import Any
+from uuid import uuid4
 
 import numpy as np
 
@@ -96,7 +97,8 @@ def consolidate(lake: Lake, aligned: Aligned, day: str, alone: Guard, now_ns: in
     """Write the rows of one base asset and day; return the manifest of the partition.
 
     Skips the work when the partition was made of the same rows by the same code, when rows that it
-    was made of have left the lake since, or when a live run writes rows of that day.
+    was made of have left the lake since, or when a live run writes rows of that day.  What a live run
+    left behind that was killed is sealed first.
 
     Parameters
     ----------
@@ -135,7 +137,11 @@ def consolidate(lake: Lake, aligned: Aligned, day: str, alone: Guard, now_ns: in
     left = _kept(left, streams, next_seqs(events, since, len(streams)))
     made = made[(made["exchange_ns"] >= start) & (made["exchange_ns"] < start + DAY_NS)]
     with alone() as first:
-        if not made.size or not (first or (is_over and _is_sealed(lake, aligned.base, start))):
+        if first and not _is_sealed(lake, aligned.base, start):
+            _seal_left(lake, aligned.base)
+        known = lake.manifest("consolidated", ALL, aligned.base, day)  # another refresh may have made it meanwhile
+        has_left = known is not None and _has_left(known, inputs, asked)
+        if not made.size or has_left or not (first or is_over) or not _is_sealed(lake, aligned.base, start):
             return {**(known or {}), "rows": 0, "skipped": True}
         whole, live = _with_live(lake, aligned.base, start, made, known)
         manifest = {**inputs, "rows": int(whole.size), "live": live, "skipped": False}
@@ -193,8 +199,14 @@ def _rows(lake: Lake, streams: list[tuple[str, str]], events: Day, funding: list
     return np.concatenate(made), file.getvalue()
 
 
+def _seal_left(lake: Lake, base: str) -> None:
+    # Whoever opens a stream takes up what a killed run left of it, and seals it at the latest when it closes.
+    with lake.writer() as writer:
+        writer.session(ALL, base, f"left-{uuid4()}", ("consolidated", "signals"))
+
+
 def _is_sealed(lake: Lake, base: str, start: int) -> bool:
-    # What a live run has not sealed yet would come beside the rows that take its place.
+    # What is not sealed yet would come beside the rows that take its place.
     held = [lake.read("consolidated", ALL, base, start, start + DAY_NS, columns=["seq"], tail=tail).num_rows for tail in (True, False)]
     return held[0] == held[1]
 
@@ -207,9 +219,10 @@ def _with_live(lake: Lake, base: str, start: int, made: np.ndarray, known: Mappi
         held[name] = table[name].to_numpy() if name in table.column_names else np.nan
     if known is not None:
         held = held[_within(held["seq"], np.array(known.get("live", []), np.int64).reshape(-1, 2))]
+    held = held[np.unique(held["seq"], return_index=True)[1]]
     held = held[~np.isin(held["seq"], made["seq"])]
     whole = np.concatenate([made, held])
-    seq = np.sort(held["seq"])
+    seq = held["seq"]
     breaks = np.flatnonzero(np.diff(seq) > 1) + 1
     live = [[int(run[0]), int(run[-1])] for run in np.split(seq, breaks) if run.size]
     return whole[np.argsort(whole["seq"], kind="stable")], live
