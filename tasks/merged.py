@@ -3,6 +3,8 @@
 A live process takes frames as they come off its sockets: by our clock.  Within a stream the
 order is that of `event_seq`, and receive stamps run backwards there now and then, so a stream's
 place among the others is the latest stamp it has borne so far; equal ones go by the venues' order.
+Where our clock was set forward and back, the stamps of between are shifted to the time they were taken at:
+as the latest stamp, the furthest would stand for all that comes until the clock is as far again.
 """
 
 from collections.abc import Iterator, Sequence
@@ -17,6 +19,7 @@ from warehouse.schema import START, row_dtype
 DAY_NS = 86_400_000_000_000
 SLACK_NS = 600_000_000_000  # how far a row's own stamp may lie outside the day in which it comes
 _TABLES = {BOOKS: "l2_snapshots", TRADES: "trades", CHANGES: "coverage_changes"}
+_SET_NS = 1_000_000_000  # stamps that run back further show a clock that was set, not frames that overtook each other
 _PIECE = 100_000  # events that are in memory at once, 70 MB
 ENTRY = np.dtype([(name, "i8") for name in ("place", "kind", "event_seq", "exchange_ns", "clock_ns")])
 Piece = tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]
@@ -84,8 +87,25 @@ def _index(lake: Lake, place: int, venue: str, symbol: str, start: int) -> np.nd
         parts.append(part[rows["backfill"].to_numpy() == 0] if kind == TRADES else part)  # history is not news
     whole = np.concatenate(parts)
     whole = whole[np.argsort(whole["event_seq"], kind="stable")]
-    whole["clock_ns"] = np.maximum.accumulate(whole["clock_ns"])
+    whole["clock_ns"] = _running(whole["clock_ns"])
     return whole
+
+
+def _running(stamps: np.ndarray) -> np.ndarray:
+    # The latest stamp so far, of stamps without those that a clock bore for a while that was set forward.
+    latest, soonest = np.maximum.accumulate(stamps), np.minimum.accumulate(stamps[::-1])[::-1]
+    is_far, is_behind = stamps - soonest > _SET_NS, latest - stamps > _SET_NS
+    if not is_far.any():
+        return latest
+    # A stretch that the clock's way back lies in: of the stamps far ahead and those behind them the fewer are wrong.
+    stretch = np.cumsum(np.concatenate([[0], latest[:-1] <= soonest[1:]]))
+    is_wrong = is_far & (np.bincount(stretch, is_far) < np.bincount(stretch, is_behind))[stretch]
+    shifted = stamps.copy()
+    edges = np.flatnonzero(np.diff(np.concatenate([[False], is_wrong, [False]])))
+    for first, last in edges.reshape(-1, 2):
+        ahead = stamps[last - 1] - soonest[last]  # one behind it is sooner, so it is not the last of all
+        shifted[first:last] = np.minimum(stamps[first:last] - ahead, soonest[last])
+    return np.maximum.accumulate(shifted)
 
 
 def _first(entries: np.ndarray, ns: int) -> int:

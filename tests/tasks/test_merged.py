@@ -76,6 +76,28 @@ def test_a_day_goes_on_where_the_one_before_it_ended(lake):
     assert day_of(lake, STREAMS, DAY, [4, 5]).entries[["place", "event_seq"]].tolist() == [(0, 4)]
 
 
+@pytest.mark.parametrize("ahead", [[(3600, 3610)], [(3600, 3610), (7200, 7230)], [(3600, 3601)]])
+def test_a_clock_that_was_set_forward_for_a_while_leaves_the_venues_side_by_side(tmp_path, ahead):
+    lake, hour = Lake(tmp_path / "lake"), 3600
+
+    def ours(true_s):
+        return true_s + hour * any(first <= true_s < last for first, last in ahead)
+
+    for place, stream in enumerate(STREAMS):
+        record(lake, stream, *((BOOKS, ours(second), second, {}) for second in range(3000 + place, 4 * hour, 5)))
+    entries = day_of(lake, STREAMS, DAY, None).entries
+    assert np.abs(np.diff(entries["exchange_ns"])).max() < 15 * NS
+    assert entries["event_seq"][entries["place"] == 0].tolist() == list(range((4 * hour - 3000) // 5))
+
+
+def test_a_clock_that_was_set_back_for_a_while_keeps_the_latest_stamp(tmp_path):
+    lake = Lake(tmp_path / "lake")
+    for place, stream in enumerate(STREAMS):
+        record(lake, stream, *((BOOKS, second - 3600 * (second == 4000 + place), second, {}) for second in range(3000 + place, 5000, 2)))
+    entries = day_of(lake, STREAMS, DAY, None).entries
+    assert np.abs(np.diff(entries["exchange_ns"])).max() <= 3 * NS
+
+
 def test_pieces_hold_the_rows_of_their_events_and_end_at_cuts(lake):
     entries = day_of(lake, STREAMS, DAY, None).entries
     cuts = [MIDNIGHT + second * NS for second in (1, 10, 16, 99)]
