@@ -1,5 +1,7 @@
 """Between venues: which instruments are put side by side, and their rows and signals brought up to date."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
@@ -32,8 +34,10 @@ def _assets(streams: list[tuple[str, str]], settings: Settings) -> dict[str, dic
     return {base: venues for base, venues in found.items() if len(venues) > 1}
 
 
-def align(lake: Lake, settings: Settings, days: int | None = None) -> dict[str, dict[str, Any]]:
-    """Bring rows and signals between venues up to date; return what was done by base asset and day.
+def align(lake: Lake, settings: Settings, days: int | None = None) -> tuple[dict[str, dict[str, Any]], dict[str, Exception]]:
+    """Bring rows and signals between venues up to date; return what was done by base asset and day, and what stopped an asset.
+
+    An asset that fails leaves the others alone.
 
     Parameters
     ----------
@@ -41,12 +45,24 @@ def align(lake: Lake, settings: Settings, days: int | None = None) -> dict[str, 
         How many of the newest days, and all that other code, other venues or another day before made.  All if not given.
     """
     done: dict[str, dict[str, Any]] = {}
+    failed: dict[str, Exception] = {}
     for base, symbols in sorted(recorded(lake, settings).items()):
         aligned = Aligned(base, symbols, settings.quote_rates, {"": settings.taker_fee_bps})
-        alone_with = partial(alone, lake.root, f"normalise-{base}")
-        done[base] = {day: consolidate(lake, aligned, day, alone_with) for day in days_due(lake, aligned, days)}
+        done[base] = {}
+        with _kept(failed, base):
+            for day in days_due(lake, aligned, days):
+                done[base][day] = consolidate(lake, aligned, day, partial(alone, lake.root, f"normalise-{base}"))
     for base in sorted({symbol for venue, symbol, _ in lake.partitions("consolidated") if venue == ALL}):
-        with alone(lake.root, f"normalise-{base}") as first:
+        with _kept(failed, base), alone(lake.root, f"normalise-{base}") as first:
             if first:  # else the running flow writes them
                 signal_between_venues(lake, base)
-    return done
+    return done, failed
+
+
+@contextmanager
+def _kept(failed: dict[str, Exception], base: str) -> Iterator[None]:
+    # The first failure of an asset, for whoever asked to tell.
+    try:
+        yield
+    except Exception as error:
+        failed.setdefault(base, error)

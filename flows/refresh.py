@@ -1,5 +1,6 @@
 """Every quarter of an hour and after seals: validated partitions, features, labels."""
 
+import logging
 from typing import Any
 
 from prefect import flow, task
@@ -16,6 +17,8 @@ from tasks.featurize import featurize_partition, waves
 from tasks.label import VERSION, label_partition
 from tasks.validate import validate_partition
 from warehouse.lake import Lake
+
+log = logging.getLogger(__name__)
 
 
 def runner(settings: Settings) -> Any:
@@ -62,13 +65,17 @@ def refresh(venue: str | None = None, symbols: list[str] | None = None, days: in
 
 @task(name="between venues")
 def between_venues(lake: Lake, settings: Settings, days: int) -> list[dict[str, Any]]:
-    """Bring rows and signals between venues up to date; return a row for each day that was looked at."""
-    return [
+    """Bring rows and signals between venues up to date; return a row for each day that was looked at and each asset that failed."""
+    done, failed = align(lake, settings, days)
+    for base, error in failed.items():
+        log.error("%s between venues", base, exc_info=error)
+    rows = [
         {"partition": f"{ALL} {base} {day}", "consolidated": made["rows"], "found": "ok"}
-        for base, made_of in align(lake, settings, days).items()
+        for base, made_of in done.items()
         for day, made in made_of.items()
         if made["rows"]
     ]
+    return rows + [{"partition": f"{ALL} {base}", "found": f"{type(error).__name__}: {error}"} for base, error in failed.items()]
 
 
 @task(name="refresh", task_run_name="refresh {venue} {symbol}")

@@ -1,5 +1,6 @@
 """The batch steps as one person runs them by hand: the same verbs that the flows schedule."""
 
+import logging
 from collections.abc import Callable
 from concurrent.futures import Executor, ProcessPoolExecutor, ThreadPoolExecutor, as_completed
 from multiprocessing import get_context
@@ -20,12 +21,16 @@ from warehouse.errors import UnknownStreamError
 from warehouse.lake import Lake
 from warehouse.schema import OK
 
+log = logging.getLogger(__name__)
 Advance = Callable[..., None]
 __all__ = ["choices_of", "costs_of", "draw", "draw_day", "refresh", "registry_of"]
 
 
 def refresh(lake: Lake, settings: Settings, advance: Advance = lambda *_: None, workers: int | None = None) -> list[dict[str, Any]]:
-    """Bring features, bars, signals, labels and rows over venues up to date with all that was recorded, several streams side by side."""
+    """Bring features, bars, signals, labels and rows over venues up to date with all that was recorded, several streams side by side.
+
+    What stops the rows over venues of one base asset is raised when those of all others are made.
+    """
     done: list[dict[str, Any]] = []
     with side_by_side(settings.refresh_by, workers or settings.refresh_workers) as pool:
         try:
@@ -37,7 +42,11 @@ def refresh(lake: Lake, settings: Settings, advance: Advance = lambda *_: None, 
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise
-    align(lake, settings)
+    _, failed = align(lake, settings)
+    for base, error in list(failed.items())[1:]:
+        log.error("%s between venues: %s: %s", base, type(error).__name__, error)
+    for error in failed.values():
+        raise error
     return sorted(done, key=lambda row: (row["venue"], row["symbol"], row["day"]))
 
 

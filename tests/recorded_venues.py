@@ -42,9 +42,9 @@ def events_of(seed=1, seconds=90, before_s=65, **faults):
     return events
 
 
-def record(lake, events, session="one"):
+def record(lake, events, session="one", symbols=SYMBOLS):
     with lake.writer() as writer:
-        for place, stream_of in enumerate(SYMBOLS.items()):
+        for place, stream_of in enumerate(symbols.items()):
             writer.session(*stream_of, session, tuple(TABLES.values()))
             for kind, table in TABLES.items():
                 rows = [row for of, what, row in events if (of, what) == (place, kind)]

@@ -9,12 +9,14 @@ from contextlib import contextmanager
 import numpy as np
 import pytest
 
-from flows.settings import HOME
+from flows.between import align
+from flows.refresh import between_venues
+from flows.settings import HOME, Settings
 from tasks.aligned import ALL
 from tasks.consolidate import consolidate
 from tasks.features.cross_venue import STEP_NS
 from tasks.normalise import signal_between_venues
-from tests.recorded_venues import ALIGNED, DAYS, MIDNIGHT, events_of, live_rows, make, pay, record, rows_of, somebody
+from tests.recorded_venues import ALIGNED, DAYS, MIDNIGHT, SYMBOLS, events_of, live_rows, make, pay, record, rows_of, somebody
 from warehouse.lake import Lake
 
 LEAVE = """
@@ -93,3 +95,19 @@ def test_a_day_that_another_refresh_made_of_more_meanwhile_stays(lake, events):
     assert consolidate(lake, ALIGNED, DAYS[0], slow)["skipped"]
     assert rows_of(lake).tobytes() == live_rows(events).tobytes()
     assert [lake.manifest("consolidated", ALL, "BTC", day)["live"] for day in DAYS] == [[], []]
+
+
+def test_an_asset_that_fails_is_told_and_leaves_the_others_and_the_signals_alone(lake, events):
+    record(lake, events)
+    record(lake, events, symbols={venue: symbol.replace("BTC", "ADA") for venue, symbol in SYMBOLS.items()})
+    for path in (path for path in lake.root.rglob("*.parquet") if "ADA" in str(path)):
+        path.write_bytes(b"not what it was")
+    settings = Settings(lake=lake.root, quote_rates="USDT:1.0,USD:1.001", taker_fee_bps=0.1)
+    done, failed = align(lake, settings)
+    assert list(failed) == ["ADA"]
+    assert list(done["BTC"]) == list(DAYS)
+    assert rows_of(lake).size == live_rows(events).size
+    assert lake.rows("signals", ALL, "BTC").size
+    told = {row["partition"]: row["found"] for row in between_venues.fn(lake, settings, 2)}
+    assert [told[f"all BTC {day}"] for day in DAYS] == ["ok", "ok"]
+    assert told["all ADA"].startswith(type(failed["ADA"]).__name__)
