@@ -1,6 +1,6 @@
 """Frames into the lake: the one path that live sockets, replays and the simulator share.
 
-    frame -> adapter -> book row -> [features -> signals, score] -> write-ahead, once a second -> sealed
+    frame -> adapter -> book row -> [features -> signals, score] -> write-ahead, twice a second -> sealed
 
 A row is acknowledged when `commit` has returned: from then on no kill loses it.  A full disk
 stops the acknowledging, not the stream: rows wait in memory and go with a later commit.
