@@ -31,7 +31,9 @@ from tasks.venues.ladder import Instrument, Ladder
 from tasks.venues.on_ladder import OnLadder
 
 _REMEMBERED = 4096  # trades, to know one that comes twice
-_AHEAD_NS = 60_000_000_000  # a time that leaps ahead of our own clock by more is none
+_AHEAD_NS = 60_000_000_000  # a time that leaps ahead of the last one by more than our own clock did and this is none
+_FIRST_AHEAD_NS = 86_400_000_000_000  # and so is a first one beyond our own clock by this
+_BEHIND = 4  # books in a row, each newer than the one before and all that far behind the last one, tell that it was wrong
 _MS = 1_000_000
 STALE_S, PLAIN_STALE_S = 5.0, 15.0  # a book comes each 0.5 s whether or not it changed, the plain one each 5 s
 
@@ -128,6 +130,7 @@ class Hyperliquid(OnLadder):
         self._seen: dict[int, None] = {}  # ids of recent trades, oldest first
         self._before = base.get("trade_id", -1), base.get("trade_ns", 0) // _MS  # the last trade of the session before
         self._is_history, self._last_ms, self._last_receive_ns, self._last_frame = True, 0, 0, b""
+        self._n_behind, self._behind_ms = 0, 0  # old books in a row, and the time of the last of them
         self._stale_ns = {is_fast: int(min(stale_s, limit_s) * 1e9) for is_fast, limit_s in ((True, STALE_S), (False, PLAIN_STALE_S))}
 
     def receive(self, frame: bytes, receive_ns: int) -> Iterable[int]:
@@ -159,7 +162,10 @@ class Hyperliquid(OnLadder):
         if coin != self.raw_symbol:
             self._ladder.rare["stray"] += 1
             raise UnreadableFrameError(f"a frame of {self.raw_symbol}", frame)
-        if self._last_ms and (ms - self._last_ms) * _MS > _AHEAD_NS + receive_ns - self._last_receive_ns:
+        if not self._last_ms:
+            if ms * _MS - receive_ns > _FIRST_AHEAD_NS:
+                raise UnreadableFrameError(f"a time in ms near our own clock, not {ms}", frame)
+        elif (ms - self._last_ms) * _MS > _AHEAD_NS + max(0, receive_ns - self._last_receive_ns):  # our clock may be set back
             raise UnreadableFrameError(f"a time in ms near the last one, not {ms}", frame)
 
     def _book(self, book: _Book, frame: bytes, receive_ns: int) -> Iterable[int]:
@@ -167,15 +173,24 @@ class Hyperliquid(OnLadder):
         self._own(book.coin, book.time, frame, receive_ns)
         if book.time < self._last_ms or frame == self._last_frame:
             ladder.rare["old"] += 1
-            return ()
+            return self._old(book.time, receive_ns)
         bids, asks = ([(level.px, level.sz) for level in side] for side in book.levels)
         if not (_runs(bids, -1.0) and _runs(asks, 1.0)):
             raise UnreadableFrameError("levels from the best outward, none of them empty", frame)
         ladder.read(bids, asks, frame)
         ladder.replace()
         ladder.book["stale_ns"] = self._stale_ns[book.fast]
-        self._last_ms, self._last_frame, self._last_receive_ns = book.time, frame, receive_ns
+        self._last_ms, self._last_frame, self._last_receive_ns, self._n_behind = book.time, frame, receive_ns, 0
         return ladder.publish(book.time * _MS, receive_ns, book.time)
+
+    def _old(self, ms: int, receive_ns: int) -> Iterable[int]:
+        # Old books are late or sent twice; where they go on and on, the last one's time was wrong.  The next one is then the book.
+        is_behind = (self._last_ms - ms) * _MS > _AHEAD_NS and (self._n_behind == 0 or ms > self._behind_ms)
+        self._n_behind, self._behind_ms = self._n_behind + 1 if is_behind else 0, ms
+        if self._n_behind < _BEHIND:
+            return ()
+        self._n_behind, self._last_ms, self._last_frame = 0, 0, b""
+        return self._ladder.gap(receive_ns)
 
     def _trades(self, trades: list[_Trade], frame: bytes, receive_ns: int) -> Iterable[int]:
         for trade in trades:

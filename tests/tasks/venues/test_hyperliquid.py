@@ -31,11 +31,11 @@ def trades_frame(*trades):
     return json.dumps({"channel": "trades", "data": data}).encode()
 
 
-def told(sent, stream=None):
+def told(sent, stream=None, first_ns=1_700_000_000_000_000_000):
     stream = stream or Hyperliquid("BTC")
     views, out = {BOOK: stream.row, TRADE: stream.trade, CHANGE: stream.change}, []
     for i, frame in enumerate(sent):
-        for event in stream.receive(frame, 1_700_000_000_000_000_000 + i * 500_000_000):
+        for event in stream.receive(frame, first_ns + i * 500_000_000):
             out.append((event, views[event].copy()[0] if event in views else stream.unreadable["frame"]))
     return out, stream
 
@@ -131,6 +131,40 @@ def test_trade_much_younger_than_the_book_says_that_books_were_lost_and_asks_for
     assert not stream.needs_snapshot
 
 
+def test_books_and_trades_are_read_on_after_our_clock_was_set_back():
+    first_ms, hour_ns = 1_700_000_000_000, 3_600_000_000_000
+    _, stream = told([book_frame(first_ms), book_frame(first_ms + 500)])
+    later = [trades_frame(("B", "100.5", first_ms + 900, 7)), trades_frame(("B", "100.5", first_ms + 950, 8)), book_frame(first_ms + 1_000)]
+    events, _ = told(later, stream, first_ms * 1_000_000 - hour_ns)
+    assert [event for event, _ in events] == [TRADE, TRADE, BOOK]
+    events, _ = told([book_frame(first_ms + 100_000)], stream, first_ms * 1_000_000 - hour_ns)
+    assert [event for event, _ in events] == [UNREADABLE], "a leap ahead is still none"
+
+
+def test_first_book_beyond_our_own_clock_is_kept_and_the_next_one_is_the_book():
+    first_ms = 1_700_000_000_000
+    events, stream = told([book_frame(first_ms + 100_000_000), book_frame(first_ms + 500), book_frame(first_ms + 1_000)])
+    assert [event for event, _ in events] == [CHANGE, UNREADABLE, CHANGE, BOOK, BOOK]
+    assert stream.counts["unreadable"] == 1
+
+
+def test_books_that_go_on_behind_a_wrong_time_tell_a_gap_and_begin_anew():
+    first_ms = 1_700_000_000_000
+    events, stream = told([book_frame(first_ms + 10_000_000), *(book_frame(first_ms + 500 * i, seed=i) for i in range(1, 9))])
+    assert [int(row["state"]) for event, row in events if event == CHANGE] == [START, OK, GAP, OK]
+    books = [int(row["exchange_ns"]) // 1_000_000 - first_ms for event, row in events if event == BOOK]
+    assert books == [10_000_000, 2_500, 3_000, 3_500, 4_000]
+    assert (stream.counts["old"], stream.counts["gaps"], stream.needs_snapshot) == (4, 1, False)
+
+
+def test_late_books_tell_no_gap_unless_they_go_on():
+    first_ms = 1_700_000_000_000
+    for late_ms in ([900_000] * 9, [1_000_000, 999_500, 999_000, 998_500, 998_000], [980_000 + 500 * i for i in range(9)]):
+        events, stream = told([book_frame(first_ms + ms) for ms in (1_000_000, *late_ms, 1_000_500)])
+        assert [int(row["state"]) for event, row in events if event == CHANGE] == [START, OK]
+        assert stream.counts["gaps"] == 0
+
+
 def test_slower_book_may_rest_longer():
     def slow(ms):
         return book_frame(ms).replace(b',"fast":true', b"")
@@ -154,7 +188,7 @@ def test_a_frame_cut_anywhere_is_kept_and_the_stream_goes_on():
 def test_captured_books_and_trades_are_read():
     lines = (FIXTURES / "btc_20250126_full.txt").read_bytes().splitlines()
     sent = [line.partition(b" ")[2] for line in lines]
-    events, stream = told(sent)
+    events, stream = told(sent, first_ns=int(lines[0].partition(b" ")[0]))
     rows = [record for event, record in events if event == BOOK]
     books = [json.loads(frame)["data"] for frame in sent if b'"l2Book"' in frame]
     assert len(books) == 46
@@ -164,7 +198,7 @@ def test_captured_books_and_trades_are_read():
     assert len(trades) == 64
     assert sum(int(record["backfill"]) for record in trades) == 30
     assert stream.counts["crossed"] == stream.counts["unreadable"] == stream.counts["gaps"] == 0
-    events, stream = told((FIXTURES / "l2book_trades_btc_20260812.jsonl").read_bytes().splitlines())
+    events, stream = told((FIXTURES / "l2book_trades_btc_20260812.jsonl").read_bytes().splitlines(), first_ns=1_786_500_000_000_000_000)
     assert stream.counts["unreadable"] == 0
     assert stream.counts["book_updates"] == 1
 
