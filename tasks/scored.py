@@ -21,6 +21,7 @@ PREDICTION = row_dtype("predictions")
 Event = tuple[int, np.ndarray]
 Warm = Callable[[str, Features, Detectors, list[Event], Callable[[], bool]], bool]
 _SLICE_S = 0.01  # of folding what waited, before the sockets are read again
+_WAITING = 10_000  # events that are kept, at least the newest, of a stream whose first book does not come
 
 
 class Model(Protocol):
@@ -61,6 +62,7 @@ class Scored:
         self.features, self.detectors = Features(keeps_bars=False), Detectors(first_seq=base.get("signals", 0))
         self._append, self._unnamed, self._warm = append, unnamed, warm
         self._pending: list[Event] | None = None if warm is None else []  # events that wait for their past
+        self._has_book = False  # among them
         self._seq, self._prediction = base.get("predictions", 0), np.zeros(1, PREDICTION)
         self._opened_s = time.monotonic()
         self._day_ends_ns, self._look_s = 0, 0.0  # of the day whose fits are in use; when to look again, monotonic
@@ -77,6 +79,14 @@ class Scored:
             self._fold(event, row, receive_ns)
         else:
             self._pending.append((event, row.copy()))
+            self._has_book = self._has_book or event == BOOK
+            if not self._has_book and len(self._pending) > 2 * _WAITING:
+                self._drop_oldest(self._pending)
+
+    @staticmethod
+    def _drop_oldest(waiting: list[Event]) -> None:
+        # A stream without a book may trade for days.  Of what is dropped only the state that it left the stream in counts.
+        waiting[:-_WAITING] = [item for item in waiting[:-_WAITING] if item[0] not in (BOOK, TRADE)][-1:]
 
     def _fold(self, event: int, row: np.ndarray, receive_ns: int) -> None:
         if event == BOOK:
@@ -136,7 +146,7 @@ class Scored:
         first, a hundredth of a second at a time, until none waits.
         """
         waiting, warm = self._pending, self._warm
-        if waiting is None or warm is None or not any(event == BOOK for event, _ in waiting):
+        if waiting is None or warm is None or not self._has_book:
             return
         seen = list(waiting)
         n = len(seen)
