@@ -6,14 +6,17 @@ it anew from what was recorded.  Signals between venues are made of the rows as 
 `catch_up` makes those that are not there yet, `Normaliser` goes on from it.
 """
 
+import json
 from collections.abc import Callable, Iterator, Mapping
+from hashlib import sha256
 from uuid import uuid4
 
 import numpy as np
 
 from tasks.aligned import ALL, NoRateError, base_and_quote, funding_begins, funding_hour, funding_of, stored
 from tasks.detectors.divergence import Divergence
-from tasks.features.cross_venue import CrossVenue
+from tasks.features.cross_venue import STEP_NS, CrossVenue
+from tasks.fitted import DAY_NS
 from tasks.venues import directory
 from tasks.venues.events import BOOK, CHANGE, TRADE
 from tasks.venues.ladder import Instrument
@@ -31,22 +34,61 @@ def catch_up(lake: Lake, session: Session) -> Divergence:
     A signal names the row it was made of, so the rows behind the last one are what is left to look
     at, however the run before ended: signals are the same live, in batch, and after a kill.
     """
-    said = lake.rows("signals", ALL, session.symbol)
-    detector = Divergence(first_seq=int(session.base["signals"]))
-    detector.resume(said)
-    since = int(said["exchange_ns"][-1]) - _BACK_NS if said.size else None
-    rows = lake.rows("consolidated", ALL, session.symbol, since)
-    if said.size:
-        rows = rows[rows["seq"] > said["event_seq"][-1]]
-    session.append("signals", detector.batch(rows))
+    detector, signals = _unsaid(lake, session.symbol, int(session.base["signals"]))
+    session.append("signals", signals)
     return detector
 
 
 def signal_between_venues(lake: Lake, base: str) -> int:
     """Bring the signals between venues of one base asset up to date with its stored rows; return how many were added."""
+    _, signals = _unsaid(lake, base, lake.watermark("signals", ALL, base) + 1)
+    if not signals.size:
+        return 0  # a session is remembered for good, so none is opened for nothing
     with lake.writer() as writer:
-        catch_up(lake, writer.session(ALL, base, f"signals-{uuid4()}", ("signals",)))
+        writer.session(ALL, base, f"signals-{uuid4()}", ("signals",)).append("signals", signals)
         return writer.commit()
+
+
+def _unsaid(lake: Lake, base: str, first_seq: int) -> tuple[Divergence, np.ndarray]:
+    # Day by day.  Rows before the first signal that is found gave none, which is remembered until their day is made anew.
+    said = lake.rows("signals", ALL, base)
+    detector = Divergence(first_seq=first_seq)
+    detector.resume(said)
+    said_seq, since_ns = (int(said["event_seq"][-1]), int(said["exchange_ns"][-1]) - _BACK_NS) if said.size else (-1, 0)
+    days = [day for day in _days(lake, base) if _ns(day) + DAY_NS > since_ns]
+    kept = json.loads(lake.load_state(f"signals-between/{ALL}/{base}") or b"{}")
+    looked, found = {day: kept[day] for day in days if day in kept}, [said[:0]]
+    for day in days:
+        made, is_last = _made(lake, base, day), day == days[-1]
+        seq, made_before, was_last = looked.get(day, (-1, made, True))
+        if made == made_before and not was_last:
+            continue
+        seq = seq if made == made_before else -1
+        rows = lake.rows("consolidated", ALL, base, max(_ns(day), since_ns, seq * STEP_NS - _BACK_NS), _ns(day) + DAY_NS)
+        rows = rows[rows["seq"] > max(seq, said_seq)]
+        found.append(detector.batch(rows))
+        if not any(signals.size for signals in found):
+            looked[day] = [int(rows["seq"].max(initial=seq)), made, is_last]
+    if looked != kept:
+        lake.save_state(f"signals-between/{ALL}/{base}", json.dumps(looked).encode())
+    return detector, np.concatenate(found)
+
+
+def _days(lake: Lake, base: str) -> list[str]:
+    # Days with rows, also those that are not sealed yet.
+    sealed = sorted(day for venue, symbol, day in lake.partitions("consolidated") if (venue, symbol) == (ALL, base))
+    newest = lake.read("consolidated", ALL, base, _ns(sealed[-1]) if sealed else None, columns=["exchange_ns"])
+    return sorted({*sealed, *(str(np.datetime64(int(n), "D")) for n in np.unique(newest["exchange_ns"].to_numpy() // DAY_NS))})
+
+
+def _made(lake: Lake, base: str, day: str) -> str:
+    # Names what a day's rows were made of; "" where they came live.
+    manifest = lake.manifest("consolidated", ALL, base, day)
+    return "" if manifest is None else sha256(json.dumps(manifest, sort_keys=True).encode()).hexdigest()[:12]
+
+
+def _ns(day: str) -> int:
+    return int(np.datetime64(day, "ns").astype(np.int64))
 
 
 class Normaliser:

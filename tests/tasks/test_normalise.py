@@ -74,6 +74,41 @@ def test_rows_give_signals_live_once_and_the_same_in_batch(tmp_path):
     assert told(batch) == told(lake)
 
 
+def test_rows_that_gave_no_signal_are_looked_at_once_and_open_no_session(tmp_path, monkeypatch):
+    lake, rows, day_steps = Lake(tmp_path), np.zeros(400, row_dtype("consolidated")), 86_400 * 10**9 // STEP_NS
+    rows["seq"] = START // STEP_NS // day_steps * day_steps + 2 * day_steps - 200 + np.arange(400)  # over two days
+    rows["exchange_ns"], rows["arb_bps"], rows["funding_delta"] = rows["seq"] * STEP_NS, np.nan, np.nan
+
+    def store(part, name):
+        with lake.writer() as writer:
+            writer.session(ALL, "BTC", name, ("consolidated",), {"consolidated": part["seq"][0]}).append("consolidated", part)
+
+    store(rows[:300], "first")
+    read, true = [], lake.rows
+
+    def counted(table, *args):
+        out = true(table, *args)
+        read.extend(out["seq"].tolist() if table == "consolidated" else ())
+        return out
+
+    monkeypatch.setattr(lake, "rows", counted)
+    assert [signal_between_venues(lake, "BTC") for _ in range(2)] == [0, 0]
+    assert read[:300] == rows["seq"][:300].tolist()
+    assert set(read[300:]) <= set(rows["seq"][200:300].tolist()), "only the last day may still grow"
+    assert lake.sessions(ALL, "BTC") == ["first"]
+
+    first_day, again = str(rows["exchange_ns"][0].astype("M8[ns]").astype("M8[D]")), rows[:200].copy()
+    again["arb_bps"][50] = 3.0
+    lake.replace("consolidated", ALL, "BTC", first_day, {name: again[name] for name in again.dtype.names}, {"made": "anew"})
+    assert signal_between_venues(lake, "BTC") == 1, "a day that was made anew is looked at again"
+    rows["arb_bps"][390] = 2.0
+    store(rows[300:], "second")
+    assert [signal_between_venues(lake, "BTC") for _ in range(2)] == [1, 0]
+    assert true("signals", ALL, "BTC")["event_seq"].tolist() == rows["seq"][[50, 390]].tolist()
+    assert true("signals", ALL, "BTC")["seq"].tolist() == [0, 1]
+    assert len(lake.sessions(ALL, "BTC")) == 4
+
+
 def test_signals_that_a_kill_took_come_with_the_next_run(tmp_path):
     whole, cut = Lake(tmp_path / "whole"), Lake(tmp_path / "cut")
     normalised(whole, [(0, 80)])
