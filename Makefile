@@ -37,7 +37,7 @@ $(READY): requirements.lock pyproject.toml
 	$(RUN)/tidebook warm
 	touch $@
 
-lock:  ## resolve anew; no index or host may be written into the file
+lock:  ## resolve anew, with uv; no index or host may be written into the file
 	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --extra dev pyproject.toml -o requirements.lock
 
 clean:

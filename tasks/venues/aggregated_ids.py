@@ -34,7 +34,7 @@ class AggregatedIds:
     """
 
     def __init__(self, last: int = -1) -> None:
-        self.last = last
+        self.last = self._at = last
         self._recent: deque[int] = deque(maxlen=_REMEMBERED)
         self._fitting = self._holes = 0
 
@@ -44,7 +44,10 @@ class AggregatedIds:
 
     def leaves_hole(self, trade_id: int, fills: int) -> bool:
         """Return whether trades before this one did not come; ask once a trade, before it is taken."""
-        if self.last < 0 or trade_id - fills <= self.last:
+        before = trade_id - fills
+        # Below a number that leapt, and may be wrong, trades follow the one told last, or come late.
+        fits = before <= self.last if trade_id > self.last else (before <= self._at < trade_id or before in self._recent)
+        if self.last < 0 or fits:
             self._fitting += 1
             return False
         self._holes += 1
@@ -53,4 +56,4 @@ class AggregatedIds:
     def take(self, trade_id: int) -> None:
         """Count a trade as told."""
         self._recent.append(trade_id)
-        self.last = max(self.last, trade_id)
+        self.last, self._at = max(self.last, trade_id), trade_id

@@ -6,13 +6,25 @@ The rules themselves are told in `binance.py`; here they are applied, number by 
 from numba import njit
 
 from tasks.venues import scan as sc
-from tasks.venues.book import apply_levels, at_address, clear, is_crossed, largest_units, load, needs_room, off_tick, read_out, retick
+from tasks.venues.book import (
+    TAKEN,
+    apply_levels,
+    at_address,
+    clear,
+    is_crossed,
+    largest_units,
+    load,
+    needs_room,
+    off_tick,
+    read_out,
+    retick,
+)  # fmt: skip
 from warehouse.schema import CROSSED, OK
 
 # What the kernel did with a frame.
 IGNORED, BOOKED, TRADED, QUOTED, OLD, WAIT, LOADED, GAPPED, ROOM = range(9)
 UNUSUAL, FINER, RETICK, STRAY, VENUE, TURN, TRADE_GAP, FIRST_TRADE = range(9, 17)
-_TAKEN = -2  # place of a trade that was taken before
+_LATE_NS = 5_000_000_000  # a connection does not lag further behind another: what is older was told before
 JOINED, STALLED, CROSSING = 1, 2, 4  # why a book turned good or doubtful, as bits of `turn`
 
 
@@ -110,29 +122,31 @@ def _snapshot(book, far, units, sizes):
 @njit(cache=True)
 def _trade(book, receive_ns):
     msg, row = book["msg"], book["trade"]
-    number, last = msg["trade_id"], book["last_trade_id"]
-    price = msg["units"][0] / sc.POW10[book["decimals"]]
-    in_base = book["contract_usd"] == 0.0 or price == 0.0
-    size = msg["size"][0] if in_base else msg["size"][0] * book["contract_usd"] / price
-    before = _place(book, number, msg["transact_ms"] * 1_000_000, price, size)
-    if before == _TAKEN:
+    number, last, before = msg["trade_id"], book["last_trade_id"], book["trade_at"]
+    ns = msg["transact_ms"] * 1_000_000
+    if _is_taken(book, number, ns):
         return OLD
     if msg["off_book"] and last < 0:
         return IGNORED
+    follows = number == last + 1 or number == before + 1 or book["taken"][(number - 1) % TAKEN]["id"] == number - 1
+    slot = book["taken"][number % TAKEN]
+    slot["id"], slot["ns"], slot["size"] = number, ns, msg["size"][0]
     book["last_trade_id"], book["trade_at"] = max(last, number), number
     if msg["off_book"]:
         return IGNORED
+    price = msg["units"][0] / sc.POW10[book["decimals"]]
+    in_base = book["contract_usd"] == 0.0 or price == 0.0
     book["trade_before_ns"] = row["exchange_ns"]
-    row["exchange_ns"] = msg["transact_ms"] * 1_000_000
+    row["exchange_ns"] = ns
     row["trade_id"] = number
     row["price"] = price
-    row["size"] = size
+    row["size"] = msg["size"][0] if in_base else msg["size"][0] * book["contract_usd"] / price
     row["aggressor"] = -1 if msg["maker"] else 1
     row["receive_ns"] = receive_ns
     if last < 0 or not book["begun"]:
         return FIRST_TRADE
-    if number != before + 1:
-        book["expected_id"] = before + 1
+    if not follows:
+        book["expected_id"] = (before if number > before else last) + 1
         book["received_id"] = number
         return TRADE_GAP
     _number_trade(book)
@@ -140,25 +154,14 @@ def _trade(book, receive_ns):
 
 
 @njit(cache=True)
-def _place(book, number, ns, price, size):
-    # The number that a trade follows, or _TAKEN.  Numbers that leap may be wrong, or ahead of those of another connection:
-    # the trades that were leapt over are still taken, and at last another one of the number that the leap led to.
-    last, hole = book["last_trade_id"], book["hole"]
-    if last < 0 or number > last:
-        if last >= 0 and number > last + 1:
-            hole[0], hole[1] = book["trade_at"], number
-            book["leap_ns"], book["leap_px"], book["leap_sz"] = ns, price, size
-        return last
-    before = hole[0]
-    if not before < number <= hole[1]:
-        return _TAKEN
-    if number < hole[1]:
-        hole[0] = number
-    elif book["leap_ns"] == ns and book["leap_px"] == price and book["leap_sz"] == size:
-        return _TAKEN
-    else:
-        hole[:] = -1
-    return before
+def _is_taken(book, number, ns):
+    # A number that leapt may be wrong, or ahead of those of another connection: what it leapt over is taken when it comes,
+    # and while numbers climb, another trade of a number that was told already.
+    slot = book["taken"][number % TAKEN]
+    if slot["id"] != number:
+        return number < book["trade_at"] and ns < book["trade"]["exchange_ns"] - _LATE_NS
+    is_same = slot["ns"] == ns and slot["size"] == book["msg"]["size"][0]
+    return is_same or number < book["trade_at"]
 
 
 @njit(cache=True)

@@ -22,6 +22,7 @@ WINDOW = 16384  # ticks a side that are kept dense; a power of two
 _HOME = WINDOW * 3 // 4  # where a moved window puts the best price
 _WORDS = WINDOW // 64
 _FIRST_FAR = 4096
+TAKEN = 4096  # trades that are remembered, to know one that comes twice
 NONE = -(1 << 62)
 
 L2_ROW = row_dtype("l2_snapshots")
@@ -46,15 +47,8 @@ BOOK = np.dtype(
         ("synced", "i8"),  # 0 no snapshot, 1 snapshot without a following event, 2 live
         ("last_id", "i8"),
         ("last_trade_id", "i8"),
-        ("trade_at", "i8"),  # number of the trade taken last; below `last_trade_id` where that was a leap
-        (
-            "hole",
-            "i8",
-            (2,),
-        ),  # the newest leap of numbers: last taken before or within it, and where it led; -1 where none is
-        ("leap_ns", "i8"),  # and the trade that leapt
-        ("leap_px", "f8"),
-        ("leap_sz", "f8"),
+        ("trade_at", "i8"),  # number of the trade taken last; below `last_trade_id` where numbers leapt
+        ("taken", [("id", "i8"), ("ns", "i8"), ("size", "f8")], (TAKEN,)),  # recent trades, each in the slot of its number
         ("trade_before_ns", "i8"),  # exchange time of the trade before the one in `trade`
         ("expected_id", "i8"),
         ("received_id", "i8"),
@@ -477,7 +471,7 @@ def new_book(symbol: str, futures: bool, contract_usd: float = 0.0, stale_s: flo
     book["best"] = -1
     book["futures"] = futures
     book["contract_usd"] = contract_usd
-    book["last_trade_id"] = book["trade_at"] = book["hole"] = -1
+    book["last_trade_id"] = book["trade_at"] = book["taken"]["id"] = -1
     return book, hold(book, np.zeros(_FIRST_FAR, FAR))
 
 

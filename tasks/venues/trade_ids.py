@@ -44,8 +44,8 @@ class TradeIds:
         last = self.last
         if trade_id == last + 1 or last < 0:
             return NEXT
-        if trade_id in self._awaited:
-            return LATE
+        if trade_id in self._awaited:  # the skip may have been a wrong number: what is lost below it is lost
+            return LATE if backfill or trade_id - 1 not in self._awaited else MISSED
         if trade_id > last:
             return NEXT if last < self._told >= trade_id - 1 else MISSED
         return AGAIN if backfill or trade_id in self._recent else MISSED

@@ -461,6 +461,31 @@ def test_a_number_that_is_too_high_costs_no_later_trade(venue, lost):
 
 
 @pytest.mark.parametrize("venue", wire.VENUES)
+@pytest.mark.parametrize("wrong", [{5: 9100}, {7: 9102, 12: 60, 40: 50_000}, {12: 13, 20: 19}])
+def test_whatever_numbers_are_wrong_every_other_trade_is_told_once(venue, wrong):
+    play = joined(venue)
+    for trade_id in range(5, 80):
+        frame = wire.trade(venue, wrong.get(trade_id, trade_id), price=f"{100 + trade_id}.00", ms=1_700_000_000_000 + trade_id)
+        play.feed(frame)
+        play.feed(frame)
+    told = [int(row["price"]) - 100 for row in play.of(TRADE)]
+    assert len(told) == len(set(told))
+    assert set(range(5, 80)) - set(told) <= set(wrong)
+    assert play.stream.counts["trade_id_gaps"] >= 1
+    play.assert_numbered()
+
+
+@pytest.mark.parametrize("venue", wire.VENUES)
+def test_trades_long_past_are_not_told_again(venue):
+    play = joined(venue)
+    for trade_id in range(5, 5000):
+        play.feed(wire.trade(venue, trade_id, ms=1_700_000_000_000 + 20 * trade_id))
+    for trade_id in range(5, 5000):
+        assert play.feed(wire.trade(venue, trade_id, ms=1_700_000_000_000 + 20 * trade_id)) == []
+    assert len(play.of(TRADE)) == 4995
+
+
+@pytest.mark.parametrize("venue", wire.VENUES)
 def test_missing_trades_do_not_change_what_the_book_is(venue):
     play = Play(venue)
     play.feed(wire.trade(venue, 5))
