@@ -38,7 +38,7 @@ $(READY): requirements.lock pyproject.toml
 	touch $@
 
 lock:  ## resolve anew, with uv; no index or host may be written into the file
-	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-header --extra dev pyproject.toml -o requirements.lock
+	uv pip compile -q --universal --python-version 3.11 --generate-hashes --no-header --extra dev pyproject.toml -o requirements.lock
 
 clean:
 	rm -rf $(VENV) .numba .pytest_cache .mypy_cache .ruff_cache .hypothesis
