@@ -20,20 +20,12 @@ from dataclasses import replace
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
-sys.path[:0] = [str(HERE.parent)]
+sys.path[:0] = [str(HERE.parent), str(HERE)]
+
+from symbols import symbols  # noqa: E402
+
 STEADY_S = 35.0  # of recording before the stop: a seal has been and a part of the next has gathered
 AWAIT_S = 600.0
-
-
-def symbols(n):
-    """Return so many raw symbols.
-
-    Examples
-    --------
-    >>> symbols(2)
-    ['SIM001USDT', 'SIM002USDT']
-    """
-    return [f"SIM{i:03d}USDT" for i in range(1, n + 1)]
 
 
 async def serve_markets(given):

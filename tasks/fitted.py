@@ -7,7 +7,7 @@ little, the features say what they say without a fit.
 """
 
 import json
-from datetime import date, timedelta
+from datetime import date
 
 import numpy as np
 
@@ -17,6 +17,7 @@ from models.garch import Garch, TooFewReturnsError, fit_garch
 from models.labels import doubt_over
 from models.microprice import Microprice, fit_microprice
 from tasks.features.bar_catalogue import SPANS_S
+from warehouse.columns import DAY_NS, day_begins, days_before
 from warehouse.lake import Lake
 from warehouse.quarantine import left_out
 from warehouse.schema import OK
@@ -26,7 +27,6 @@ LAG = 2  # days between the last one that is looked at and the day itself
 FIT_DAYS = 14  # of bars that GARCH is fitted on; also how long a fit is in force where none follows
 _MOST_RETURNS = 100_000  # of one length of bar, the latest
 _LEVELS, _BOOKS = 5, 20_000  # that the tick is read from where the venue did not tell it
-DAY_NS = 86_400_000_000_000
 _LOOKED_AHEAD_NS = 300_000_000_000  # before midnight: scorers look each minute, and a fit takes a while
 
 
@@ -34,18 +34,10 @@ def _key(venue: str, symbol: str, day: str) -> str:
     return f"fits-{VERSION}/{venue}/{symbol}/{day}"
 
 
-def _before(day: str, days: int) -> str:
-    return str(date.fromisoformat(day) - timedelta(days=days))
-
-
-def _ns(day: str) -> int:
-    return int(np.datetime64(day, "ns").astype(np.int64))
-
-
 def in_force(lake: Lake, venue: str, symbol: str, day: str) -> Fits:
     """Return the fits that features of this day are made with: the newest kept for it or for a day shortly before."""
     for days in range(FIT_DAYS):
-        content = lake.load_state(_key(venue, symbol, _before(day, days)))
+        content = lake.load_state(_key(venue, symbol, days_before(day, days)))
         if content is not None:
             return Fits.of(content)
     return Fits()
@@ -57,15 +49,15 @@ def fit(lake: Lake, venue: str, symbol: str, day: str) -> Fits:
     They are made anew as long as their day has not begun, if rows that they were made of have
     come or were quarantined since; rows in quarantine teach nothing.
     """
-    key, last = _key(venue, symbol, day), _before(day, LAG)
+    key, last = _key(venue, symbol, day), days_before(day, LAG)
     is_kept = lake.load_state(key) is not None
     if (venue, symbol, last) not in lake.partitions("l2_snapshots") or (is_kept and has_begun(lake, venue, symbol, day)):
         return in_force(lake, venue, symbol, day)
-    first = _before(day, LAG + FIT_DAYS - 1)
+    first = days_before(day, LAG + FIT_DAYS - 1)
     inputs = _inputs(lake, venue, symbol, first, last)
     if not is_kept or lake.load_state(f"{key}.inputs") != inputs:
-        older, micro = in_force(lake, venue, symbol, _before(day, 1)), _microprice(lake, venue, symbol, last)
-        garch = {**older.garch, **_garch(lake, venue, symbol, _ns(first), _ns(last) + DAY_NS)}
+        older, micro = in_force(lake, venue, symbol, days_before(day, 1)), _microprice(lake, venue, symbol, last)
+        garch = {**older.garch, **_garch(lake, venue, symbol, day_begins(first), day_begins(last) + DAY_NS)}
         made = Fits(micro if micro.id else older.microprice, garch, first, last)
         lake.save_state(key, made.content)
         lake.save_state(f"{key}.inputs", inputs)
@@ -76,18 +68,18 @@ def has_begun(lake: Lake, venue: str, symbol: str, day: str) -> bool:
     """Return whether a scorer may hold the fits of this day by now: it looks for tomorrow's before midnight."""
     if any(found >= day for *stream, found in lake.partitions("l2_snapshots") if stream == [venue, symbol]):
         return True
-    return bool(lake.read("l2_snapshots", venue, symbol, _ns(day) - _LOOKED_AHEAD_NS, columns=["seq"]).num_rows)
+    return bool(lake.read("l2_snapshots", venue, symbol, day_begins(day) - _LOOKED_AHEAD_NS, columns=["seq"]).num_rows)
 
 
 def would_serve(lake: Lake, venue: str, symbol: str, day: str, later: str) -> bool:
     """Return whether fits of `day`, had they been kept, would be in force on a later day."""
     apart = (date.fromisoformat(later) - date.fromisoformat(day)).days
-    return 0 < apart < FIT_DAYS and all(lake.load_state(_key(venue, symbol, _before(later, days))) is None for days in range(apart))
+    return 0 < apart < FIT_DAYS and all(lake.load_state(_key(venue, symbol, days_before(later, days))) is None for days in range(apart))
 
 
 def _inputs(lake: Lake, venue: str, symbol: str, first: str, last: str) -> bytes:
-    end = _ns(last) + DAY_NS
-    spans = {"l2_snapshots": _ns(last), "bars": _ns(first)}
+    end = day_begins(last) + DAY_NS
+    spans = {"l2_snapshots": day_begins(last), "bars": day_begins(first)}
     stamps = {table: lake.read(table, venue, symbol, start, end, columns=["exchange_ns"])["exchange_ns"] for table, start in spans.items()}
     return json.dumps({table: int(_is_free(lake, venue, symbol, ns.to_numpy()).sum()) for table, ns in stamps.items()}).encode()
 
@@ -100,7 +92,7 @@ def _is_free(lake: Lake, venue: str, symbol: str, exchange_ns: np.ndarray) -> np
 
 
 def _microprice(lake: Lake, venue: str, symbol: str, day: str) -> Microprice:
-    start, end = _ns(day), _ns(day) + DAY_NS
+    start, end = day_begins(day), day_begins(day) + DAY_NS
     books = lake.rows("l2_snapshots", venue, symbol, start, end)
     books = books[_is_free(lake, venue, symbol, books["exchange_ns"])]
     books = books[(books["doubt"] == OK) & (books["bid_sz"][:, 0] > 0.0) & (books["ask_sz"][:, 0] > 0.0)]

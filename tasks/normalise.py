@@ -16,10 +16,10 @@ import numpy as np
 from tasks.aligned import ALL, NoRateError, base_and_quote, funding_begins, funding_hour, funding_of, stored
 from tasks.detectors.divergence import Divergence
 from tasks.features.cross_venue import STEP_NS, CrossVenue
-from tasks.fitted import DAY_NS
 from tasks.venues import directory
 from tasks.venues.events import BOOK, CHANGE, TRADE
 from tasks.venues.ladder import Instrument
+from warehouse.columns import DAY_NS, day_begins, day_name
 from warehouse.errors import LakeFullError
 from warehouse.lake import Lake
 from warehouse.schema import START, row_dtype
@@ -55,7 +55,7 @@ def _unsaid(lake: Lake, base: str, first_seq: int) -> tuple[Divergence, np.ndarr
     detector = Divergence(first_seq=first_seq)
     detector.resume(said)
     said_seq, since_ns = (int(said["event_seq"][-1]), int(said["exchange_ns"][-1]) - _BACK_NS) if said.size else (-1, 0)
-    days = [day for day in _days(lake, base) if _ns(day) + DAY_NS > since_ns]
+    days = [day for day in _days(lake, base) if day_begins(day) + DAY_NS > since_ns]
     kept = json.loads(lake.load_state(f"signals-between/{ALL}/{base}") or b"{}")
     looked, found = {day: kept[day] for day in days if day in kept}, [said[:0]]
     for day in days:
@@ -64,7 +64,7 @@ def _unsaid(lake: Lake, base: str, first_seq: int) -> tuple[Divergence, np.ndarr
         if made == made_before and not was_last:
             continue
         seq = seq if made == made_before else -1
-        rows = lake.rows("consolidated", ALL, base, max(_ns(day), since_ns, seq * STEP_NS - _BACK_NS), _ns(day) + DAY_NS)
+        rows = lake.rows("consolidated", ALL, base, max(day_begins(day), since_ns, seq * STEP_NS - _BACK_NS), day_begins(day) + DAY_NS)
         rows = rows[rows["seq"] > max(seq, said_seq)]
         found.append(detector.batch(rows))
         if not any(signals.size for signals in found):
@@ -77,18 +77,14 @@ def _unsaid(lake: Lake, base: str, first_seq: int) -> tuple[Divergence, np.ndarr
 def _days(lake: Lake, base: str) -> list[str]:
     # Days with rows, also those that are not sealed yet.
     sealed = sorted(day for venue, symbol, day in lake.partitions("consolidated") if (venue, symbol) == (ALL, base))
-    newest = lake.read("consolidated", ALL, base, _ns(sealed[-1]) if sealed else None, columns=["exchange_ns"])
-    return sorted({*sealed, *(str(np.datetime64(int(n), "D")) for n in np.unique(newest["exchange_ns"].to_numpy() // DAY_NS))})
+    newest = lake.read("consolidated", ALL, base, day_begins(sealed[-1]) if sealed else None, columns=["exchange_ns"])
+    return sorted({*sealed, *(day_name(n) for n in np.unique(newest["exchange_ns"].to_numpy() // DAY_NS))})
 
 
 def _made(lake: Lake, base: str, day: str) -> str:
     # Names what a day's rows were made of; "" where they came live.
     manifest = lake.manifest("consolidated", ALL, base, day)
     return "" if manifest is None else sha256(json.dumps(manifest, sort_keys=True).encode()).hexdigest()[:12]
-
-
-def _ns(day: str) -> int:
-    return int(np.datetime64(day, "ns").astype(np.int64))
 
 
 class Normaliser:
@@ -164,16 +160,15 @@ class Normaliser:
 
     def commit(self) -> int:
         """Acknowledge the rows made so far; on a full disk none, and they go with a later commit."""
-        try:
-            return self.writer.commit()
-        except LakeFullError:
-            self.full += 1
-            return 0
+        return self._unless_full(self.writer.commit)
 
     def seal(self) -> int:
         """Move what was acknowledged into the tables; on a full disk it stays acknowledged."""
+        return self._unless_full(self.writer.seal)
+
+    def _unless_full(self, act: Callable[[], int]) -> int:
         try:
-            return self.writer.seal()
+            return act()
         except LakeFullError:
             self.full += 1
             return 0

@@ -9,6 +9,7 @@ from tasks.consolidate import Aligned, consolidate, days_due
 from tasks.features.cross_venue import BOOKS, CHANGES, TRADES, CrossVenue
 from tests.cross_streams import one_by_one, venue_events
 from tests.streams import good
+from warehouse.lake import Lake
 from warehouse.schema import START, row_dtype
 
 SYMBOLS = {"binance_spot": "BTC-USDT", "bybit_spot": "BTC-USDT", "kraken": "BTC-USD"}
@@ -50,6 +51,13 @@ def record(lake, events, session="one", symbols=SYMBOLS):
                 rows = [row for of, what, row in events if (of, what) == (place, kind)]
                 if rows:
                     writer.append(table, *stream_of, np.concatenate(rows))
+
+
+def paid_lake(root):
+    """Return a lake that holds what was paid and nothing else."""
+    lake = Lake(root)
+    pay(lake)
+    return lake
 
 
 def pay(lake):

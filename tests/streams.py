@@ -9,6 +9,7 @@ from tasks.features.fold import Features
 from tasks.venues.binance import Binance
 from tasks.venues.events import BOOK, CHANGE, TRADE
 from tests.naive_features import SECOND, merged
+from warehouse.lake import Lake
 from warehouse.schema import GAP, LEVELS, OK, row_dtype
 
 START_NS = 1_723_161_599_250_000_000  # a quarter of a second into a second, soon a new hour and day
@@ -139,3 +140,14 @@ def streams(draw, events=40, changes=True):
         rows["event_seq"] = event_seq
         tables[kind].append(rows)
     return tuple(np.concatenate([np.zeros(0, row_dtype(kind)), *rows]) for rows, kind in zip(tables, KINDS, strict=True))
+
+
+def lake_of(root, venue, symbol, tables):
+    """Return a lake that holds a stream's three tables."""
+    lake = Lake(root)
+    with lake.writer() as writer:
+        session = writer.session(venue, symbol, "one", KINDS)
+        for table, rows in zip(KINDS, tables, strict=True):
+            session.append(table, rows)
+        writer.commit()
+    return lake

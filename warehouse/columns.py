@@ -150,6 +150,28 @@ def day_name(day: int) -> str:
     return str(np.datetime64(int(day), "D"))
 
 
+def day_begins(day: str) -> int:
+    """Return the first nanosecond of a day, YYYY-MM-DD.
+
+    Examples
+    --------
+    >>> day_name(day_begins("2026-01-01") // DAY_NS)
+    '2026-01-01'
+    """
+    return int(np.datetime64(day, "ns").astype(np.int64))
+
+
+def days_before(day: str, days: int) -> str:
+    """Return the day that lies so many before one, YYYY-MM-DD.
+
+    Examples
+    --------
+    >>> days_before("2026-01-01", 1)
+    '2025-12-31'
+    """
+    return day_name(day_begins(day) // DAY_NS - days)
+
+
 def checked(table: str, day: str, rows: pa.Table) -> pa.Table:
     """Return rows in the table's own columns and types, if they can be the whole of one day.
 

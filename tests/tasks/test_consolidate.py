@@ -29,7 +29,7 @@ from tests.recorded_venues import (
     live_rows,
     make,
     nobody,
-    pay,
+    paid_lake,
     record,
     rows_of,
     somebody,
@@ -50,9 +50,7 @@ def events():
 
 @pytest.fixture
 def lake(tmp_path):
-    lake = Lake(tmp_path / "lake")
-    pay(lake)
-    return lake
+    return paid_lake(tmp_path / "lake")
 
 
 @pytest.mark.parametrize("seed", range(3))

@@ -16,8 +16,7 @@ from tasks.aligned import ALL
 from tasks.consolidate import consolidate
 from tasks.features.cross_venue import STEP_NS
 from tasks.normalise import signal_between_venues
-from tests.recorded_venues import ALIGNED, DAYS, MIDNIGHT, SYMBOLS, events_of, live_rows, make, pay, record, rows_of, somebody
-from warehouse.lake import Lake
+from tests.recorded_venues import ALIGNED, DAYS, MIDNIGHT, SYMBOLS, events_of, live_rows, make, paid_lake, record, rows_of, somebody
 
 LEAVE = """
 import os, signal, sys
@@ -38,9 +37,7 @@ def events():
 
 @pytest.fixture
 def lake(tmp_path):
-    lake = Lake(tmp_path / "lake")
-    pay(lake)
-    return lake
+    return paid_lake(tmp_path / "lake")
 
 
 def leave(root, rows):

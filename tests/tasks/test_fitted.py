@@ -6,13 +6,13 @@ from models.garch import Garch
 from models.microprice import Microprice
 from tasks.features.catalogue import NAMES
 from tasks.featurize import featurize, waves
-from tasks.fitted import DAY_NS, fit, in_force
+from tasks.fitted import fit, in_force
 from tasks.label import label
 from tasks.record import Recorder
 from tasks.venues.events import BOOK, CHANGE, TRADE
-from tests.streams import KINDS, good, market
+from tests.streams import KINDS, good, lake_of, market
+from warehouse.columns import DAY_NS
 from warehouse.expectations import Findings, Stretch
-from warehouse.lake import Lake
 from warehouse.quarantine import mark
 from warehouse.rules import RULES
 from warehouse.schema import GAP
@@ -41,16 +41,6 @@ def four_days():
     return tables
 
 
-def written(root, tables):
-    lake = Lake(root)
-    with lake.writer() as writer:
-        session = writer.session(VENUE, SYMBOL, "one", KINDS)
-        for table, rows in zip(KINDS, tables, strict=True):
-            session.append(table, rows)
-        writer.commit()
-    return lake
-
-
 def extended(lake, tables, session_id):
     with lake.writer() as writer:
         session = writer.session(VENUE, SYMBOL, session_id, KINDS)
@@ -72,7 +62,7 @@ def tables():
 
 @pytest.fixture(scope="module")
 def lake(tables, tmp_path_factory):
-    lake = written(tmp_path_factory.mktemp("fitted"), tables)
+    lake = lake_of(tmp_path_factory.mktemp("fitted"), VENUE, SYMBOL, tables)
     built(lake)
     return lake
 
@@ -93,7 +83,7 @@ def test_a_day_is_folded_with_what_ended_a_day_before_it(lake):
 
 def test_later_days_change_no_fit(lake, tables, tmp_path):
     until = FIRST + 2 * DAY_NS
-    early = written(tmp_path, [rows[rows["exchange_ns"] < until] for rows in tables])
+    early = lake_of(tmp_path, VENUE, SYMBOL, [rows[rows["exchange_ns"] < until] for rows in tables])
     for day in DAYS[:2]:
         featurize(early, VENUE, SYMBOL, day)
     assert in_force(early, VENUE, SYMBOL, DAYS[2]) == in_force(lake, VENUE, SYMBOL, DAYS[2])
@@ -120,7 +110,7 @@ def test_features_as_they_happen_are_those_of_the_lake(lake, tables):
 
 
 def test_another_fit_makes_its_day_and_the_following_anew(lake, tables, tmp_path):
-    own = written(tmp_path, tables)
+    own = lake_of(tmp_path, VENUE, SYMBOL, tables)
     built(own)
     assert all(m["skipped"] for m in built(own))
     assert [list(wave.values()) for wave in waves(own, "BTC", days=0)] == [[[]]]
@@ -136,7 +126,7 @@ def test_another_fit_makes_its_day_and_the_following_anew(lake, tables, tmp_path
 
 
 def test_a_day_that_a_scorer_has_begun_gets_no_fit(tables, tmp_path):
-    scored = written(tmp_path, [rows[rows["exchange_ns"] < FIRST + 3 * DAY_NS] for rows in tables])
+    scored = lake_of(tmp_path, VENUE, SYMBOL, [rows[rows["exchange_ns"] < FIRST + 3 * DAY_NS] for rows in tables])
     with scored.writer() as writer:
         writer.session(VENUE, SYMBOL, "live", ("signals",))
     assert scored.written_since("signals", VENUE, SYMBOL) > FIRST + 2 * DAY_NS, "the scorer began on the third day"
@@ -145,7 +135,7 @@ def test_a_day_that_a_scorer_has_begun_gets_no_fit(tables, tmp_path):
 
 
 def test_a_day_that_a_scorer_has_begun_looks_back_to_no_fit_made_since(tables, tmp_path):
-    scored = written(tmp_path, tables)
+    scored = lake_of(tmp_path, VENUE, SYMBOL, tables)
     with scored.writer() as writer:
         writer.session(VENUE, SYMBOL, "live", ("signals",))
     assert in_force(scored, VENUE, SYMBOL, DAYS[3]).id == "", "what the scorer took"
@@ -156,7 +146,7 @@ def test_a_day_that_a_scorer_has_begun_looks_back_to_no_fit_made_since(tables, t
 def test_a_fit_is_made_anew_until_its_day_begins(tables, tmp_path):
     noon = FIRST + DAY_NS // 2
     ends = noon + 200_000_000_000
-    until = written(tmp_path, [rows[rows["exchange_ns"] < ends] for rows in tables])
+    until = lake_of(tmp_path, VENUE, SYMBOL, [rows[rows["exchange_ns"] < ends] for rows in tables])
     key = f"fits-1/{VENUE}/{SYMBOL}/{DAYS[2]}"
     found = []
 
@@ -176,7 +166,7 @@ def test_a_fit_is_made_anew_until_its_day_begins(tables, tmp_path):
 
 
 def test_too_little_leaves_things_as_they_were(tmp_path, tables):
-    few = written(tmp_path, [rows[rows["exchange_ns"] < FIRST + DAY_NS // 2 + 5_000_000_000] for rows in tables])
+    few = lake_of(tmp_path, VENUE, SYMBOL, [rows[rows["exchange_ns"] < FIRST + DAY_NS // 2 + 5_000_000_000] for rows in tables])
     few.save_state(f"fits-1/{VENUE}/{SYMBOL}/{DAYS[1]}", OTHER.content)
     assert fit(few, VENUE, SYMBOL, DAYS[2]).id == OTHER.id
     assert fit(few, VENUE, "ETH-USDT-PERP", DAYS[2]) == Fits()

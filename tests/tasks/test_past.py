@@ -11,8 +11,7 @@ from tasks.features.fold import Features
 from tasks.featurize import feature_matrix, featurize
 from tasks.past import warm_from
 from tasks.venues.events import BOOK, TRADE
-from tests.streams import KINDS, market, merged
-from warehouse.lake import Lake
+from tests.streams import lake_of, market, merged
 
 VENUE, SYMBOL = "binance_usdm", "BTC-USDT-PERP"
 DAY_NS = 86_400_000_000_000
@@ -28,16 +27,6 @@ def stream(gap_ns=0, before_s=5400):
         rows["exchange_ns"][rows["exchange_ns"] >= MIDNIGHT] += gap_ns
     tables[1]["trade_id"] = np.arange(tables[1].size)
     return tables
-
-
-def written(root, tables):
-    lake = Lake(root)
-    with lake.writer() as writer:
-        session = writer.session(VENUE, SYMBOL, "one", KINDS)
-        for table, rows in zip(KINDS, tables, strict=True):
-            session.append(table, rows)
-        writer.commit()
-    return lake
 
 
 def unbroken(tables):
@@ -75,7 +64,7 @@ def differing(found, expected):
 def test_a_scorer_that_starts_says_what_one_that_never_stopped_says(tmp_path, monkeypatch, is_made, minutes):
     monkeypatch.setattr(past, "_PIECE", 700)
     tables = stream(before_s=5400 if is_made else -1)
-    lake = written(tmp_path, tables)
+    lake = lake_of(tmp_path, VENUE, SYMBOL, tables)
     if is_made:
         featurize(lake, VENUE, SYMBOL, DAYS[0])
     joint = int(np.searchsorted(tables[0]["exchange_ns"], MIDNIGHT + minutes * 60_000_000_000))
@@ -93,7 +82,7 @@ def test_a_scorer_that_starts_says_what_one_that_never_stopped_says(tmp_path, mo
 
 def test_what_other_fits_left_is_not_gone_on_from(tmp_path):
     tables = stream()
-    lake = written(tmp_path, tables)
+    lake = lake_of(tmp_path, VENUE, SYMBOL, tables)
     featurize(lake, VENUE, SYMBOL, DAYS[0])
     assert past._start(lake, VENUE, SYMBOL, MIDNIGHT + 10**9).state
     other = Fits(Microprice(0.1, np.array([[0.0, 0.0], [0.2, 0.4]])), {1: Garch(1e-10, 0.3, 0.5)})
@@ -103,7 +92,7 @@ def test_what_other_fits_left_is_not_gone_on_from(tmp_path):
 
 def test_a_calendar_day_without_books_does_not_break_the_chain(tmp_path):
     tables = stream(gap_ns=2 * DAY_NS)
-    lake = written(tmp_path, tables)
+    lake = lake_of(tmp_path, VENUE, SYMBOL, tables)
     made = [featurize(lake, VENUE, SYMBOL, day) for day in (DAYS[0], "2026-01-04")]
     assert made[0]["carried"] == ""
     assert made[1]["carried"]
