@@ -12,9 +12,8 @@ from tasks import monitor
 from tasks.judge import judge_champion
 from tasks.report import report
 from tasks.train import examples_of
+from warehouse.columns import DAY_NS
 from warehouse.lake import Lake
-
-DAY_NS = 86_400_000_000_000
 
 
 @flow

@@ -10,12 +10,12 @@ from flows.settings import Settings
 from tasks import monitor, notify
 from tasks.compact import compact_lake
 from tasks.validate import look_at_partitions
+from warehouse.columns import DAY_NS
 from warehouse.expectations import Partition
 from warehouse.lake import Lake
 from warehouse.quality import quality
 from warehouse.rules import RULES
 
-_DAY_NS = 86_400_000_000_000
 _SHOWN = 200  # rows of an artifact
 
 
@@ -39,7 +39,7 @@ def upkeep(days: int = 1) -> State:
         notify.partition_quarantined(*at, ", ".join(f"{rule}: {n}" for rule, n in violations.items()))
     if found and found[0].docs is not None:
         monitor.link("data-docs", found[0].docs.as_uri(), "Data Docs", f"{len(partitions)} partitions, {len(broken)} quarantined")
-    notes, totals = quality(lake, since_ns=time.time_ns() - _DAY_NS)
+    notes, totals = quality(lake, since_ns=time.time_ns() - DAY_NS)
     monitor.table("quality", [total.as_dict() for total in totals], "the last 24 hours by stream")
     told = [{name: str(row[name]) for name in ("venue", "symbol", "start_time", "duration_s", "kind", "count", "why")} for row in notes]
     monitor.table("quality-notes", told[-_SHOWN:], f"what is missing or doubtful of the last 24 hours, the newest of {len(told)} rows")

@@ -7,8 +7,6 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from flows.between import align
 from flows.learning import choices_of, costs_of, labels_of, registry_of
 from flows.settings import Settings
@@ -17,6 +15,7 @@ from tasks.features.catalogue import NAMES, VERSION
 from tasks.featurize import feature_matrix, featurize, waves
 from tasks.label import intervals_of, label
 from tasks.report import report_version
+from warehouse.columns import DAY_NS, day_begins
 from warehouse.errors import UnknownStreamError
 from warehouse.lake import Lake
 from warehouse.schema import OK
@@ -89,8 +88,8 @@ def draw_day(lake: Lake, venue: str, symbol: str, day: str = "", out: Path | Non
         raise UnknownStreamError(
             venue, symbol, f"its features of {days[-1]} are of catalogue {made}, not {VERSION}; run `tidebook refresh`"
         )
-    start = int(np.datetime64(days[-1], "ns").astype(np.int64))
-    span = (start, start + 86_400_000_000_000)
+    start = day_begins(days[-1])
+    span = (start, start + DAY_NS)
     meta, matrix = feature_matrix(lake, venue, symbol, *span)
     signals = lake.rows("signals", venue, symbol, *span)
     known = intervals_of(lake, venue, symbol)

@@ -12,7 +12,6 @@ import time
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from datetime import date, timedelta
 from hashlib import sha256
 from typing import Any
 from uuid import uuid4
@@ -21,7 +20,8 @@ import numpy as np
 
 from tasks.aligned import ALL, STORED, base_and_quote, funding_begins, funding_hour, funding_of, stored
 from tasks.features.cross_venue import CROSS_VERSION, CrossVenue
-from tasks.merged import DAY_NS, SLACK_NS, Day, day_of, next_seqs, pieces
+from tasks.merged import SLACK_NS, Day, day_of, next_seqs, pieces
+from warehouse.columns import DAY_NS, day_begins, days_before
 from warehouse.lake import Lake
 
 Guard = Callable[[], AbstractContextManager[bool]]
@@ -76,13 +76,9 @@ def _key(base: str, day: str) -> str:
     return f"consolidated-{CROSS_VERSION}/{ALL}/{base}/{day}"
 
 
-def _day_before(day: str) -> str:
-    return str(date.fromisoformat(day) - timedelta(days=1))
-
-
 def _carried(lake: Lake, aligned: Aligned, day: str) -> bytes | None:
     # What the day before left, of the same venues.  A minute is all that counts, so an older day would tell nothing.
-    kept = lake.load_state(_key(aligned.base, _day_before(day)))
+    kept = lake.load_state(_key(aligned.base, days_before(day, 1)))
     if kept is None:
         return None
     with np.load(io.BytesIO(kept)) as parts:
@@ -115,7 +111,7 @@ def consolidate(lake: Lake, aligned: Aligned, day: str, alone: Guard, now_ns: in
         the rows read of each), `is_over`, `live` (runs of steps that were recorded live alone), `skipped`.
     """
     asked, aligned = aligned, aligned.known(_first_days(lake), day)
-    start = int(np.datetime64(day, "ns").astype(np.int64))
+    start = day_begins(day)
     is_over = (time.time_ns() if now_ns is None else now_ns) >= start + DAY_NS + SLACK_NS
     with alone() as first:
         if len(aligned.symbols) < 2 or not (first or is_over):
@@ -167,7 +163,7 @@ def _kept(fold: bytes, streams: list[tuple[str, str]], since: list[int]) -> byte
 
 
 def _inputs(aligned: Aligned, day: str, kept: bytes | None, events: Day, funding: list[np.ndarray]) -> dict[str, Any]:
-    end = int(np.datetime64(day, "ns").astype(np.int64)) + DAY_NS
+    end = day_begins(day) + DAY_NS
     venues = []
     for place, venue in enumerate(aligned.as_list()):
         mine = events.entries[events.entries["place"] == place]

@@ -20,16 +20,16 @@ from tasks.features.fold import META, Features
 from tasks.features.reference import CLOSE, LOOK_BACK, put_funding, put_reference, reference_of
 from tasks.fitted import fit, has_begun, in_force, would_serve
 from tasks.kept import VERSIONS, Folds, carried, day_before, is_outdated, keep, kept
+from warehouse.columns import DAY_NS, day_begins
 from warehouse.lake import Lake
 
-DAY_NS = 86_400_000_000_000
 _SLACK_NS = 600_000_000_000  # how far a row's own stamp may lie outside the day it is folded in
 _LAST = np.iinfo(np.int64).max
 _LOOK_BACK_NS = (LOOK_BACK + 3) * 1_000_000_000  # of a bar's length in seconds
 
 
 def _bounds(day: str) -> tuple[int, int]:
-    start = int(np.datetime64(day, "ns").astype(np.int64))
+    start = day_begins(day)
     return start, start + DAY_NS
 
 

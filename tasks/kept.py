@@ -4,7 +4,6 @@ The next day is folded from there, by whoever rebuilds it and by a scorer that s
 """
 
 import io
-from datetime import date, timedelta
 from hashlib import sha256
 
 import numpy as np
@@ -16,6 +15,7 @@ from tasks.features.bars import BAR
 from tasks.features.catalogue import VERSION
 from tasks.features.fold import Features
 from tasks.fitted import in_force
+from warehouse.columns import days_before
 from warehouse.lake import Lake
 
 VERSIONS = {"catalogue": VERSION, "bars": BAR_VERSION, "detectors": DETECTOR_VERSION}
@@ -79,7 +79,7 @@ def keep(lake: Lake, venue: str, symbol: str, day: str, folds: Folds) -> None:
 def day_before(lake: Lake, venue: str, symbol: str, day: str) -> str | None:
     """Return the newest day before this one that left something; None where none did within 30 days."""
     for days in range(1, _LONGEST_DAYS + 1):
-        earlier = str(date.fromisoformat(day) - timedelta(days=days))
+        earlier = days_before(day, days)
         if lake.load_state(f"{_key(venue, symbol, earlier)}.id") is not None:
             return earlier
     return None

@@ -9,11 +9,11 @@ from models.labels import UNDECIDED, direction, doubt_over, triple_barrier, vola
 from models.microprice import Microprice
 from models.moves import microstructure, smoothed_direction, sweep_cost_bps
 from tasks.fitted import in_force
+from warehouse.columns import DAY_NS, day_begins
 from warehouse.lake import Lake
 from warehouse.schema import OK, START, row_dtype
 
 VERSION = "5"
-DAY_NS = 86_400_000_000_000
 PRICES = ("weighted_mid", "mid", "microprice")
 _MEMORY_NS = 3_000_000_000_000  # of sigma, 50 half-lives: what was before weighs 2 ** -50, less than its last digit
 _SLACK_NS = 1_000_000_000  # how far stamps of books that follow each other may run back
@@ -77,7 +77,7 @@ def label(
     microprice : Microprice, optional
         Fitted on an earlier stretch; the one that the day's features are made with if not given.
     """
-    start = int(np.datetime64(day, "ns").astype(np.int64))
+    start = day_begins(day)
     ahead = int(max(horizon_s, limit_s) * 1e9)
     books = _books(lake, venue, symbol, start, ahead, smooth_rows)
     if not books.size:

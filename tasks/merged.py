@@ -13,10 +13,10 @@ from dataclasses import dataclass
 import numpy as np
 
 from tasks.features.cross_venue import BOOKS, CHANGES, TRADES
+from warehouse.columns import DAY_NS, day_begins
 from warehouse.lake import Lake
 from warehouse.schema import START, row_dtype
 
-DAY_NS = 86_400_000_000_000
 SLACK_NS = 600_000_000_000  # how far a row's own stamp may lie outside the day in which it comes
 _TABLES = {BOOKS: "l2_snapshots", TRADES: "trades", CHANGES: "coverage_changes"}
 _SET_NS = 1_000_000_000  # stamps that run back further show a clock that was set, not frames that overtook each other
@@ -55,7 +55,7 @@ def day_of(lake: Lake, streams: Sequence[tuple[str, str]], day: str, since: Sequ
         `event_seq` of each stream from which on events are not folded yet, as of the day before; without it
         the day begins by itself.
     """
-    start = int(np.datetime64(day, "ns").astype(np.int64))
+    start = day_begins(day)
     found = [_index(lake, place, *stream, start) for place, stream in enumerate(streams)]
     entries = np.concatenate(found)
     # Changes of later days have no row here to change; those of this one are known by our clock.

@@ -13,11 +13,12 @@ import numpy as np
 
 from tasks.detectors.fold import Detectors
 from tasks.features.fold import Features
-from tasks.fitted import DAY_NS, in_force
+from tasks.fitted import in_force
 from tasks.kept import Folds, day_before, is_outdated, kept
 from tasks.named import same_book
 from tasks.scored import Event, Warm
 from tasks.venues.events import BOOK, CHANGE, TRADE
+from warehouse.columns import DAY_NS, day_begins, day_name
 from warehouse.lake import Lake
 from warehouse.schema import OK
 
@@ -34,14 +35,6 @@ class _Start:
     state: bytes | None
 
 
-def _ns(day: str) -> int:
-    return int(np.datetime64(day, "ns").astype(np.int64))
-
-
-def _day(ns: int) -> str:
-    return str(np.datetime64(ns // DAY_NS, "D"))
-
-
 def _index(lake: Lake, venue: str, symbol: str, since_ns: int) -> tuple[np.ndarray, np.ndarray]:
     # Number and stamp of the books since a moment, in the order of folding.
     table = lake.read("l2_snapshots", venue, symbol, since_ns, columns=["event_seq", "exchange_ns"])
@@ -51,17 +44,17 @@ def _index(lake: Lake, venue: str, symbol: str, since_ns: int) -> tuple[np.ndarr
 
 
 def _start(lake: Lake, venue: str, symbol: str, joint_ns: int) -> _Start:
-    day = _day(joint_ns)
+    day = day_name(joint_ns // DAY_NS)
     for _ in range(_SETTLED_DAYS):
         earlier = day_before(lake, venue, symbol, day)
         if earlier is None:
             break
-        day, end = earlier, _ns(earlier) + DAY_NS
+        day, end = earlier, day_begins(earlier) + DAY_NS
         made = lake.manifest("features", venue, symbol, day) or {}
         if made.get("is_over") and not is_outdated(lake, venue, symbol, day):
             return _Start(end, int(_index(lake, venue, symbol, end)[0].min()), kept(lake, venue, symbol, day))
-    since = _ns(_day(joint_ns - LOOK_BACK_NS))
-    is_first = all((at, name) != (venue, symbol) or _ns(day) >= since for at, name, day in lake.partitions("l2_snapshots"))
+    since = day_begins(day_name((joint_ns - LOOK_BACK_NS) // DAY_NS))
+    is_first = all((at, name) != (venue, symbol) or day_begins(day) >= since for at, name, day in lake.partitions("l2_snapshots"))
     return _Start(since, 0 if is_first else int(_index(lake, venue, symbol, since)[0].min()), None)
 
 
@@ -83,7 +76,7 @@ def _pieces(
         books = lake.rows("l2_snapshots", venue, symbol, since, until)
         trades = lake.rows("trades", venue, symbol, None if low == 0 else since - _SLACK_NS, after + _SLACK_NS)
         rows = [part[(part["event_seq"] >= low) & (part["event_seq"] < high)] for part in (books, trades, changes)]
-        day = _day(int(days[begins[n]]) * DAY_NS if seq.size else int(joint["exchange_ns"]))
+        day = day_name(int(days[begins[n]]) if seq.size else int(joint["exchange_ns"]) // DAY_NS)
         yield day, [part[np.argsort(part["event_seq"], kind="stable")] for part in rows]
 
 

@@ -18,6 +18,7 @@ from models.registry import ChampionModel, Registry
 from models.scorer import Scorer, score_row
 from tasks.features.catalogue import NAMES, columns
 from tasks.features.fold import META
+from warehouse.columns import DAY_NS, day_begins
 from warehouse.lake import Lake
 from warehouse.schema import OK, START, row_dtype
 
@@ -151,7 +152,8 @@ def score(lake: Lake, model: LiveModel, venue: str, symbol: str) -> dict[str, An
 
 def _unscored(lake: Lake, model: LiveModel, venue: str, symbol: str, day: str) -> np.ndarray:
     # A book is scored if a prediction names it; what lies before a scored stretch may be open.
-    since, until = (int((np.datetime64(day, "ns") + np.timedelta64(n, "D")).astype(np.int64)) for n in (0, 1))
+    since = day_begins(day)
+    until = since + DAY_NS
     done = lake.read("predictions", venue, symbol, since, until, columns=["event_seq"])["event_seq"].to_numpy()
     table = lake.read("features", venue, symbol, since, until)
     rows = np.flatnonzero(~np.isin(table["event_seq"].to_numpy(), done))

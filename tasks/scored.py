@@ -10,9 +10,10 @@ import numpy as np
 from models.fits import Fits
 from tasks.detectors.fold import Detectors
 from tasks.features.fold import Features
-from tasks.fitted import DAY_NS, in_force
+from tasks.fitted import in_force
 from tasks.named import Unnamed
 from tasks.venues.events import BOOK, TRADE
+from warehouse.columns import DAY_NS, day_name
 from warehouse.lake import Lake
 from warehouse.schema import row_dtype
 
@@ -117,7 +118,7 @@ class Scored:
     def _turn_day(self, day: int) -> None:
         # From its first book on, a day is folded with the fits in force on it, as whoever rebuilds it will do.
         fits = self._ahead if self._day_ends_ns == day * DAY_NS else None
-        self.features.use(fits or in_force(self._lake, self._venue, self._symbol, str(np.datetime64(day, "D"))))
+        self.features.use(fits or in_force(self._lake, self._venue, self._symbol, day_name(day)))
         self._day_ends_ns, self._ahead = (day + 1) * DAY_NS, None
 
     def look_ahead(self) -> None:
@@ -125,7 +126,7 @@ class Scored:
         if self._day_ends_ns and time.monotonic() >= self._look_s:
             self._look_s = time.monotonic() + _LOOK_S
             self.features.bars()  # a rebuild of the day writes them; here they would only pile up
-            tomorrow = str(np.datetime64(self._day_ends_ns // DAY_NS, "D"))
+            tomorrow = day_name(self._day_ends_ns // DAY_NS)
             self._ahead = in_force(self._lake, self._venue, self._symbol, tomorrow)
 
     def _tell(self, table: str, row: np.ndarray, book: np.ndarray) -> None:

@@ -9,7 +9,7 @@ import time
 import numpy as np
 import pyarrow as pa
 
-from warehouse.columns import DAY_NS, arrow_schema
+from warehouse.columns import DAY_NS, arrow_schema, day_begins
 from warehouse.errors import UnknownTableError
 from warehouse.expectations import CONTIGUOUS, Findings
 from warehouse.lake import Lake
@@ -25,7 +25,7 @@ def mark(lake: Lake, venue: str, symbol: str, day: str, found: Findings) -> int:
 
     A broken rule puts the whole day there, a bound that was exceeded its stretches.
     """
-    start = int(np.datetime64(day, "ns").astype(np.int64))
+    start = day_begins(day)
     marks: list[tuple[int, int, int, str, str, str]] = []
     for name, rows in sorted(found.violations.items()):
         marks.append((start, start + DAY_NS - 1, rows, *name.split("."), _WHOLE))  # type: ignore[arg-type]
