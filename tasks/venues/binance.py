@@ -28,6 +28,7 @@ from tasks.venues.errors import UnknownVenueError, UnreadableFrameError, WidePri
 from tasks.venues.events import BOOK, CHANGE, CHANGE_ROW, QUOTE, TRADE, UNREADABLE
 from tasks.venues.json_frame import read_json
 from tasks.venues.ladder import Instrument
+from tasks.venues.publish import CROSSING, JOINED, STALLED
 from warehouse.schema import CROSSED, GAP, OK, RESYNC, STALE, START
 
 VENUES = ("binance_spot", "binance_usdm", "binance_coinm")
@@ -252,16 +253,16 @@ class Binance:
 
     def _turn(self, receive_ns: int) -> Iterator[int]:
         # The row is in the view already; say first what the stream has become.
-        turn, now = int(self._book["turn"][0]), int(self.row["exchange_ns"][0])
-        if turn & kernel.STALLED:
+        turn, turn_ns = int(self._book["turn"][0]), int(self._book["turn_ns"][0])
+        if turn & STALLED:
             self._rare_counts["stale"] += 1
             yield from self._mark(STALE, int(self._book["before_ns"][0] + self._book["stale_ns"][0]), receive_ns)
         crossed = bool(self._book["crossed"][0])
-        if crossed and turn & kernel.CROSSING:
+        if crossed and turn & CROSSING:
             self._rare_counts["crossed"] += 1
-        if turn & kernel.JOINED:
+        if turn & JOINED:
             self.needs_snapshot = False
-        yield from self._mark(CROSSED if crossed else OK, now, receive_ns)
+        yield from self._mark(CROSSED if crossed else OK, turn_ns, receive_ns)
         kernel.number_book(self._book)
         yield BOOK
 

@@ -11,29 +11,18 @@ from tasks.venues.book import (
     apply_levels,
     at_address,
     clear,
-    is_crossed,
     largest_units,
     load,
     needs_room,
     off_tick,
-    read_out,
     retick,
 )  # fmt: skip
-from warehouse.schema import CROSSED, OK
+from tasks.venues.publish import number, number_row, publish
 
 # What the kernel did with a frame.
 IGNORED, BOOKED, TRADED, QUOTED, OLD, WAIT, LOADED, GAPPED, ROOM = range(9)
 UNUSUAL, FINER, RETICK, STRAY, VENUE, TURN, TRADE_GAP, FIRST_TRADE = range(9, 17)
 _LATE_NS = 5_000_000_000  # a connection does not lag further behind another: what is older was told before
-JOINED, STALLED, CROSSING = 1, 2, 4  # why a book turned good or doubtful, as bits of `turn`
-
-
-@njit(cache=True)
-def _stamp(row, receive_ns, book):
-    row["receive_ns"] = receive_ns
-    row["event_seq"] = book["event_seq"]
-    row["contract_size"] = book["contract_usd"]
-    book["event_seq"] += 1
 
 
 @njit(cache=True)
@@ -66,38 +55,11 @@ def _depth(book, far, receive_ns, units, sizes):
             return RETICK
     for side in range(2):
         apply_levels(book, far, side, units[side], sizes[side], msg["n"][side])
-    book["turn"] = 0
-    if book["synced"] == 1:
-        book["turn"] |= JOINED
-    elif exchange_ns - book["book_ns"] > book["stale_ns"]:
-        book["turn"] |= STALLED
-    book["before_ns"] = book["book_ns"]
-    book["synced"] = 2
-    book["last_id"] = msg["last_id"]
-    if exchange_ns > book["book_ns"]:
-        book["book_ns"] = exchange_ns
-    row = book["row"]
-    row["exchange_ns"] = exchange_ns
-    row["receive_ns"] = receive_ns
-    row["update_id"] = msg["last_id"]
-    read_out(book, far)
-    crossed = is_crossed(book)
-    row["doubt"] = CROSSED if crossed else OK
-    if crossed != (book["crossed"] == 1):
-        book["crossed"] = 1 - book["crossed"]
-        book["turn"] |= CROSSING
+    book["turn"] = publish(book, far, exchange_ns, receive_ns, msg["last_id"])
     if book["turn"]:
         return TURN  # the change of state is told, and numbered, before the row
-    _number_book(book)
+    number_row(book)
     return BOOKED
-
-
-@njit(cache=True)
-def _number_book(book):
-    row = book["row"]
-    row["seq"] = book["seq"]
-    book["seq"] += 1
-    _stamp(row, row["receive_ns"], book)
 
 
 @njit(cache=True)
@@ -169,7 +131,7 @@ def _number_trade(book):
     row = book["trade"]
     row["seq"] = book["trade_seq"]
     book["trade_seq"] += 1
-    _stamp(row, row["receive_ns"], book)
+    number(row, row["receive_ns"], book)
 
 
 @njit(cache=True)
@@ -227,7 +189,7 @@ def on_levels(kind, receive_ns, book, far, units, sizes):
 @njit(cache=True)
 def number_book(book):
     """Number the row of a book that turned, once the turn was told."""
-    _number_book(book[0])
+    number_row(book[0])
 
 
 @njit(cache=True)

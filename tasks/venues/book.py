@@ -58,8 +58,11 @@ BOOK = np.dtype(
         ("frames", "i8"),  # read, those that were read again included
         ("quotes", "i8"),
         ("begun", "i8"),  # the stream's opening change was told
-        ("book_ns", "i8"),  # exchange time of the last book update
-        ("before_ns", "i8"),  # and of the one before it
+        ("book_ns", "i8"),  # exchange time of the last book update whose time did not leap
+        ("book_receive_ns", "i8"),  # and our own time of it
+        ("before_ns", "i8"),  # exchange time of the update before the last
+        ("turn_ns", "i8"),  # since when the stream is what the last update made it
+        ("leapt", "i8"),  # the last update's time leapt
         ("crossed", "i8"),
         ("stale_ns", "i8"),
         ("turn", "i8"),

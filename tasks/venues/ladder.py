@@ -197,10 +197,15 @@ class Ladder:
     def publish(self, exchange_ns: int, receive_ns: int, update_id: int) -> Iterable[int]:
         """Tell the book as it is now, and before it what the stream has become."""
         turn = kernel.publish(self.book, self._far, exchange_ns, receive_ns, update_id)
-        return (BOOK,) if turn == 0 else self._turn(turn, exchange_ns, receive_ns)
+        return (BOOK,) if turn == 0 else self._turn(turn, receive_ns)
 
-    def _turn(self, turn: int, exchange_ns: int, receive_ns: int) -> Iterator[int]:
-        yield from self.begin(exchange_ns, receive_ns)
+    def reach(self, exchange_ns: int, receive_ns: int) -> None:
+        """Take note of a time at which the venue says that nothing changed."""
+        kernel.reach(self.book, exchange_ns, receive_ns)
+
+    def _turn(self, turn: int, receive_ns: int) -> Iterator[int]:
+        turn_ns = int(self.book["turn_ns"][0])
+        yield from self.begin(turn_ns, receive_ns)
         if turn & kernel.STALLED:
             self.rare["stale"] += 1
             quiet_ns = 0 if self.is_beaten else int(self.book["stale_ns"][0])
@@ -211,7 +216,7 @@ class Ladder:
         if turn & kernel.JOINED:
             self.needs_snapshot = False
             self.rare["resyncs"] += self.state == GAP
-        yield from self.mark(CROSSED if crossed else OK, exchange_ns, receive_ns)
+        yield from self.mark(CROSSED if crossed else OK, turn_ns, receive_ns)
         kernel.number_book(self.book)
         yield BOOK
 

@@ -2,10 +2,12 @@
 
 from numba import njit
 
+from tasks.venues import publish as publishing
 from tasks.venues import scan as sc
-from tasks.venues.binance_kernel import CROSSING, JOINED, ROOM, STALLED, add_decimals, drop_decimals, lose, number_book
-from tasks.venues.book import apply_levels, clear, drop_behind, is_crossed, load, needs_room, off_tick, read_out, retick
-from warehouse.schema import CROSSED, OK
+from tasks.venues.binance_kernel import ROOM, add_decimals, drop_decimals, lose, number_book
+from tasks.venues.book import apply_levels, clear, drop_behind, load, needs_room, off_tick, read_out, retick
+from tasks.venues.publish import CROSSING, JOINED, STALLED
+from warehouse.schema import OK
 
 __all__ = [
     "CROSSING",
@@ -20,6 +22,7 @@ __all__ = [
     "parse",
     "peek",
     "publish",
+    "reach",
 ]
 UNUSUAL = -1
 
@@ -106,27 +109,13 @@ def peek(book, far):
 @njit(cache=True)
 def publish(book, far, exchange_ns, receive_ns, update_id):
     """Read the book out; number the row, unless the stream turned: then return why, as bits."""
-    b = book[0]
-    turn = 0
-    if b["synced"] == 1:
-        turn |= JOINED
-    elif exchange_ns - b["book_ns"] > b["stale_ns"]:
-        turn |= STALLED
-    b["before_ns"] = b["book_ns"]
-    b["synced"] = 2
-    b["last_id"] = update_id
-    if exchange_ns > b["book_ns"]:
-        b["book_ns"] = exchange_ns
-    row = b["row"]
-    row["exchange_ns"] = exchange_ns
-    row["receive_ns"] = receive_ns
-    row["update_id"] = update_id
-    read_out(b, far)
-    crossed = is_crossed(b)
-    row["doubt"] = CROSSED if crossed else OK
-    if crossed != (b["crossed"] == 1):
-        b["crossed"] = 1 - b["crossed"]
-        turn |= CROSSING
+    turn = publishing.publish(book[0], far, exchange_ns, receive_ns, update_id)
     if turn == 0:
-        number_book(book)
+        publishing.number_row(book[0])
     return turn
+
+
+@njit(cache=True)
+def reach(book, exchange_ns, receive_ns):
+    """Take note of a time at which nothing changed: the book is as good as new."""
+    publishing.reach(book[0], exchange_ns, receive_ns)

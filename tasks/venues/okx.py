@@ -154,8 +154,7 @@ class Okx(OnLadder):
         if why := self._pace.fault(exchange_ns, receive_ns):
             raise UnreadableFrameError(f"a message of WebSocket v5 ({why})", frame)
         if seq is not None and seq == previous and not entry.bids and not entry.asks and ladder.is_live:
-            book = ladder.book  # nothing changed for a minute: the book is as good as new
-            book["book_ns"] = max(int(book["book_ns"][0]), exchange_ns)
+            ladder.reach(exchange_ns, receive_ns)  # nothing changed for a minute: the book is as good as new
             return ()
         ladder.read(entry.bids, entry.asks, frame)
         if is_snapshot:

@@ -380,9 +380,9 @@ def test_silence_is_told_as_stale_from_when_it_began_to_be(venue):
     play = joined(venue, stale_s=2.0)
     before = play.of(BOOK)[-1]["exchange_ns"]
     ms = int(before) // 1_000_000
-    play.feed(depth(venue, 13, 13, previous=12, ms=ms + 2000))
+    play.feed(depth(venue, 13, 13, previous=12, ms=ms + 2000), (ms + 2000) * 1_000_000)
     assert play.states == [START, OK]
-    news = play.feed(depth(venue, 14, 14, previous=13, ms=ms + 4001))
+    news = play.feed(depth(venue, 14, 14, previous=13, ms=ms + 4001), (ms + 4001) * 1_000_000)
     assert [event for event, _ in news] == [CHANGE, CHANGE, BOOK]
     assert [int(record["state"]) for _, record in news[:2]] == [STALE, OK]
     assert news[0][1]["exchange_ns"] == (ms + 4000) * 1_000_000

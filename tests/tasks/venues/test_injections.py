@@ -1,9 +1,11 @@
 """One message damaged in the stream of each venue: no wrong row is called good that the messages can show."""
 
 import importlib.util
+import re
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from tasks.venues import directory
@@ -57,3 +59,55 @@ def test_lost_books_are_noticed_where_books_are_numbered_or_checked(found):
 def test_a_lost_update_of_a_book_without_numbers_is_found_wrong():
     recorded = injections.record("coinbase_exchange", 330, seed=5)
     assert any(injections.inject(recorded, "drop", seed).wrong for seed in range(12))
+
+
+class Dated(injections.Play):
+    """A reader that notes when changes of coverage are said to have been: (now_ns, state, exchange_ns)."""
+
+    def __init__(self, recorded):
+        self.changes = []
+        super().__init__(recorded)
+
+    def feed(self, symbol, frame, now_ns, item):
+        adapter = self.adapters[symbol]
+        for event in adapter.receive(frame, now_ns + 30_000_000):
+            if event == injections.CHANGE and symbol == self.recorded.symbols[0]:
+                self.changes.append((now_ns, int(adapter.change["state"][0]), int(adapter.change["exchange_ns"][0])))
+
+
+def shifted(frame, by_s):
+    """Return a frame all of whose times are so much later."""
+    frame = re.sub(rb'("(?:ts|cts|E|T|time)":"?)(\d{13})', lambda m: m[1] + b"%d" % (int(m[2]) + by_s * 1000), frame)
+
+    def later(match):
+        return str(np.datetime64(match[1].decode()) + np.timedelta64(by_s, "s")).encode() + b"Z"
+
+    return re.sub(rb"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?)Z", later, frame)
+
+
+@pytest.mark.parametrize("by_s", [6, -6])
+@pytest.mark.parametrize("which", ["before the loss", "anew"])
+@pytest.mark.parametrize("venue", directory.VENUES)
+def test_a_loss_beside_a_wrong_time_is_dated_when_it_happened(venue, which, by_s):
+    recorded = injections.record(venue, 330, seed=5)
+    symbol, play, due = recorded.symbols[0], Dated(recorded), 2 * (which == "before the loss")
+    if which == "anew":
+        play.spoil = lambda text: shifted(text, by_s)
+        recorded.fresh = {at: shifted(book, by_s) if isinstance(book, bytes) else book for at, book in recorded.fresh.items()}
+    for item, (at, stream, payload, now_ns) in enumerate(recorded.items):
+        text = play.sessions[at].seal(stream, payload).encode()
+        if item > 120 and due and stream == recorded.spoken.book_stream(symbol):
+            due -= 1
+            assert shifted(text, by_s) != text
+            text = shifted(text, by_s) if due else b""  # the second is lost
+        if item == 120 and which == "anew":
+            play.feed(symbol, b"", now_ns, item)
+        if text:
+            play.hear(at, text, now_ns, item)
+        play.serve(item, now_ns)
+    later = [change for change in play.changes if change[0] > recorded.items[120][3] - 1]
+    gaps = [(now_ns - told_ns) / 1e9 for now_ns, state, told_ns in later if state == injections.GAP]
+    joins = [(told_ns - now_ns) / 1e9 for now_ns, state, told_ns in later if state == injections.OK]
+    assert gaps or venue in ("hyperliquid", "coinbase_exchange")
+    assert all(-0.5 < late_s for late_s in gaps), "a gap begins later than what was lost"
+    assert all(-0.5 < late_s for late_s in joins), "the book is good before it was whole again"
