@@ -193,6 +193,8 @@ class Binance:
             case kernel.STRAY:
                 self._rare_counts["stray"] += 1
                 yield from self._keep(UnreadableFrameError(f"a frame of {self.raw_symbol}", frame), receive_ns)
+            case kernel.UNTIMELY:
+                yield from self._keep(UnreadableFrameError("a time near that of the message before", frame), receive_ns)
             case kernel.VENUE:
                 found = "with 'pu', as futures send" if self.venue == "binance_spot" else "without 'pu', as spot sends"
                 if not self.counts["book_updates"]:

@@ -17,11 +17,11 @@ from tasks.venues.book import (
     off_tick,
     retick,
 )  # fmt: skip
-from tasks.venues.publish import number, number_row, publish
+from tasks.venues.publish import is_far, number, number_row, publish
 
 # What the kernel did with a frame.
 IGNORED, BOOKED, TRADED, QUOTED, OLD, WAIT, LOADED, GAPPED, ROOM = range(9)
-UNUSUAL, FINER, RETICK, STRAY, VENUE, TURN, TRADE_GAP, FIRST_TRADE = range(9, 17)
+UNUSUAL, FINER, RETICK, STRAY, VENUE, TURN, TRADE_GAP, FIRST_TRADE, UNTIMELY = range(9, 18)
 _LATE_NS = 5_000_000_000  # a connection does not lag further behind another: what is older was told before
 
 
@@ -48,6 +48,8 @@ def _depth(book, far, receive_ns, units, sizes):
         book["received_id"] = received
         return GAPPED
     exchange_ns = (msg["transact_ms"] if msg["transact_ms"] else msg["event_ms"]) * 1_000_000
+    if _is_untimely(book, 0, exchange_ns, receive_ns, book["book_ns"], book["book_receive_ns"]):
+        return UNTIMELY
     if needs_room(book, far, msg["n"][0] + msg["n"][1]):
         return ROOM
     for side in range(2):
@@ -60,6 +62,14 @@ def _depth(book, far, receive_ns, units, sizes):
         return TURN  # the change of state is told, and numbered, before the row
     number_row(book)
     return BOOKED
+
+
+@njit(cache=True)
+def _is_untimely(book, kind, ns, receive_ns, before_ns, before_receive_ns):
+    # One digit of a time may be wrong. The next one stands: it may have been a clock that was set.
+    is_far_off = not book["was_far"][kind] and is_far(ns, receive_ns, before_ns, before_receive_ns)
+    book["was_far"][kind] = is_far_off
+    return is_far_off
 
 
 @njit(cache=True)
@@ -90,6 +100,8 @@ def _trade(book, receive_ns):
         return OLD
     if msg["off_book"] and last < 0:
         return IGNORED
+    if _is_untimely(book, 1, ns, receive_ns, row["exchange_ns"], row["receive_ns"]):
+        return UNTIMELY
     follows = number == last + 1 or number == before + 1 or book["taken"][(number - 1) % TAKEN]["id"] == number - 1
     slot = book["taken"][number % TAKEN]
     slot["id"], slot["ns"], slot["size"] = number, ns, msg["size"][0]

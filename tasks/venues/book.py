@@ -63,6 +63,7 @@ BOOK = np.dtype(
         ("before_ns", "i8"),  # exchange time of the update before the last
         ("turn_ns", "i8"),  # since when the stream is what the last update made it
         ("leapt", "i8"),  # the last update's time leapt
+        ("was_far", "i8", (2,)),  # the last update, and trade, was refused for its time
         ("crossed", "i8"),
         ("stale_ns", "i8"),
         ("turn", "i8"),

@@ -26,6 +26,7 @@ import msgspec
 from tasks.venues.errors import UnreadableFrameError, WrongVenueError
 from tasks.venues.ladder import Instrument, Ladder
 from tasks.venues.on_ladder import OnLadder
+from tasks.venues.pace import Pace
 from tasks.venues.wire import Alone, Line, Rules
 
 _NAME = re.compile(r"([A-Z0-9$.]+)/([A-Z0-9$.]+)(?::([A-Z0-9$.]+)(?:-(\d{6}))?)?")
@@ -158,7 +159,7 @@ class CcxtAny(OnLadder):
         self._ladder = ladder = Ladder(raw_symbol, self.symbol, base, since_ns, 0, stale_s, instrument)
         self.row, self.trade, self.quote, self.change = ladder.row, ladder.trade, ladder.quote, ladder.change
         self._seen: deque[int] = deque(maxlen=_REMEMBERED)
-        self._last = (-1, -1)  # time and nonce of the last book
+        self._last, self._pace = (-1, -1), Pace()  # time and nonce of the last book
 
     def receive(self, frame: bytes, receive_ns: int) -> Iterator[int]:
         """Return the events in one frame, oldest first; an empty frame says that ccxt lost its connection."""
@@ -180,6 +181,10 @@ class CcxtAny(OnLadder):
 
     def _book(self, book: Book, frame: bytes, receive_ns: int) -> Iterator[int]:
         ladder, now = self._ladder, (book.timestamp_ms or 0, book.nonce or 0)
+        if now[0] and (why := self._pace.fault(now[0] * 1_000_000, receive_ns)):
+            self._last = (-1, -1)
+            yield from ladder.gap(receive_ns)
+            raise UnreadableFrameError(f"a book ({why})", frame)
         is_older = now[0] < self._last[0] if now[0] else now[1] < self._last[1]
         if is_older or not (book.bids or book.asks):  # ccxt's own cache is empty before the venue's first message
             ladder.rare["old"] += 1

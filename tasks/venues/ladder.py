@@ -16,6 +16,7 @@ from tasks.venues.book import new_book, wider
 from tasks.venues.errors import UnreadableFrameError
 from tasks.venues.events import BOOK, CHANGE, CHANGE_ROW, QUOTE, TRADE, UNREADABLE
 from tasks.venues.json_frame import price_units, size_of
+from tasks.venues.pace import LATE_NS, Pace
 from warehouse.schema import CROSSED, GAP, OK, STALE, START
 
 COUNTS = ("gaps", "crossed", "stale", "resyncs", "old", "trade_id_gaps", "unreadable", "stray", "checksum_failures", "suspects")
@@ -100,7 +101,7 @@ class Ladder:
         self.row, self.trade, self.quote = self.book["row"], self.book["trade"], self.book["quote"]
         self.change = np.zeros(1, CHANGE_ROW)
         self.unreadable: dict[str, object] = {}
-        self.needs_snapshot, self.messages = True, 0
+        self.needs_snapshot, self.messages, self._pace = True, 0, Pace(LATE_NS)
         self.rare = dict.fromkeys(COUNTS, 0)
         self._units, self._sizes, self._n = np.zeros(64, np.int64), np.zeros(64), (0, 0)
 
@@ -253,8 +254,10 @@ class Ladder:
         Raises
         ------
         UnreadableFrameError
-            Price or size that is no decimal.
+            Price or size that is no decimal, or a time far from that of the trade before.
         """
+        if not backfill and (why := self._pace.fault(exchange_ns, receive_ns)):
+            raise UnreadableFrameError(f"a trade ({why})", frame)
         try:
             price_units(price, 0)  # a price above 0, and one that is exact
             value, amount = float(price), size_of(size)

@@ -8,6 +8,7 @@ it had, so that a loss behind such a message is dated when it happened, not when
 from numba import njit
 
 from tasks.venues.book import is_crossed, read_out
+from tasks.venues.pace import AHEAD_NS, LATE_NS
 from warehouse.schema import CROSSED, OK
 
 JOINED, STALLED, CROSSING = 1, 2, 4  # why a book turned good or doubtful, as bits
@@ -53,6 +54,14 @@ def reach(book, exchange_ns, receive_ns):
             book["book_ns"] = exchange_ns
         book["book_receive_ns"] = receive_ns
     book["leapt"] = leaps
+
+
+@njit(cache=True)
+def is_far(ns, receive_ns, before_ns, before_receive_ns):
+    """Return whether a time can not be that of a message behind one of `before_ns`."""
+    ahead_ns = ns - before_ns
+    leaps = ahead_ns > AHEAD_NS and ahead_ns - (receive_ns - before_receive_ns) > AHEAD_NS
+    return before_ns != 0 and (leaps or ahead_ns < -LATE_NS)
 
 
 @njit(cache=True)

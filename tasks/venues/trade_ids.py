@@ -85,7 +85,7 @@ def tell_trade(
     Raises
     ------
     UnreadableFrameError
-        Price or size that is no decimal; the trade then counts as not seen.
+        Price or size that is no decimal, or a time that cannot be; the trade then counts as not seen.
     """
     place = ids.place(trade_id, backfill)
     if place == AGAIN:
