@@ -164,6 +164,7 @@ class CcxtAny(OnLadder):
     def receive(self, frame: bytes, receive_ns: int) -> Iterator[int]:
         """Return the events in one frame, oldest first; an empty frame says that ccxt lost its connection."""
         if not frame:
+            self._pace.forget()
             self._last = (-1, -1)
             yield from self._ladder.gap(receive_ns)
             return
