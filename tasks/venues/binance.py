@@ -34,7 +34,7 @@ from warehouse.schema import CROSSED, GAP, OK, RESYNC, STALE, START
 VENUES = ("binance_spot", "binance_usdm", "binance_coinm")
 BUFFERED = 20_000  # depth events kept while a snapshot is awaited; the oldest leave first
 _QUOTES = ("USDT", "USDC", "FDUSD", "TUSD", "BUSD", "USD", "BTC", "ETH", "BNB", "EUR", "TRY", "BRL", "JPY", "DAI")
-_RARE = ("gaps", "crossed", "stale", "resyncs", "old", "trade_id_gaps", "unreadable", "stray")
+_RARE = ("gaps", "crossed", "stale", "resyncs", "old", "trade_id_gaps", "unreadable", "stray", "suspects")
 
 
 def canonical_symbol(venue: str, raw: str) -> str:
@@ -193,6 +193,9 @@ class Binance:
             case kernel.STRAY:
                 self._rare_counts["stray"] += 1
                 yield from self._keep(UnreadableFrameError(f"a frame of {self.raw_symbol}", frame), receive_ns)
+            case kernel.STUCK:
+                self._rare_counts["suspects"] += 1
+                yield from self._lost(receive_ns)
             case kernel.UNTIMELY:
                 yield from self._keep(UnreadableFrameError("a time near that of the message before", frame), receive_ns)
             case kernel.VENUE:

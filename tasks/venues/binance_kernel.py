@@ -21,7 +21,9 @@ from tasks.venues.publish import is_far, number, number_row, publish
 
 # What the kernel did with a frame.
 IGNORED, BOOKED, TRADED, QUOTED, OLD, WAIT, LOADED, GAPPED, ROOM = range(9)
-UNUSUAL, FINER, RETICK, STRAY, VENUE, TURN, TRADE_GAP, FIRST_TRADE, UNTIMELY = range(9, 18)
+UNUSUAL, FINER, RETICK, STRAY, VENUE, TURN, TRADE_GAP, FIRST_TRADE, UNTIMELY, STUCK = range(9, 19)
+_CROSSED_NS = 500_000_000  # an event ends with an uncrossed book: one that stays crossed is wrong
+_APART_NS = 250_000_000  # two connections date the same event by less
 _LATE_NS = 5_000_000_000  # a connection does not lag further behind another: what is older was told before
 
 
@@ -33,6 +35,11 @@ def _depth(book, far, receive_ns, units, sizes):
     if book["synced"] == 0:
         return WAIT
     last = book["last_id"]
+    exchange_ns = (msg["transact_ms"] if msg["transact_ms"] else msg["event_ms"]) * 1_000_000
+    if msg["last_id"] < last and book["synced"] == 2 and exchange_ns > book["book_ns"] + _APART_NS:
+        book["expected_id"] = last
+        book["received_id"] = msg["last_id"]
+        return GAPPED  # later than the book, and numbered before it: the book's number was wrong
     if book["futures"]:
         if msg["last_id"] < last or (msg["last_id"] == last and book["synced"] == 2):
             return OLD
@@ -47,7 +54,6 @@ def _depth(book, far, receive_ns, units, sizes):
         book["expected_id"] = expected
         book["received_id"] = received
         return GAPPED
-    exchange_ns = (msg["transact_ms"] if msg["transact_ms"] else msg["event_ms"]) * 1_000_000
     if _is_untimely(book, 0, exchange_ns, receive_ns, book["book_ns"], book["book_receive_ns"]):
         return UNTIMELY
     if needs_room(book, far, msg["n"][0] + msg["n"][1]):
@@ -58,6 +64,8 @@ def _depth(book, far, receive_ns, units, sizes):
     for side in range(2):
         apply_levels(book, far, side, units[side], sizes[side], msg["n"][side])
     book["turn"] = publish(book, far, exchange_ns, receive_ns, msg["last_id"])
+    if book["crossed"] and book["book_ns"] - book["crossed_ns"] > _CROSSED_NS:
+        return STUCK
     if book["turn"]:
         return TURN  # the change of state is told, and numbered, before the row
     number_row(book)

@@ -65,6 +65,7 @@ BOOK = np.dtype(
         ("leapt", "i8"),  # the last update's time leapt
         ("was_far", "i8", (2,)),  # the last update, and trade, was refused for its time
         ("crossed", "i8"),
+        ("crossed_ns", "i8"),  # since when it is, or is not
         ("stale_ns", "i8"),
         ("turn", "i8"),
         ("msg", MESSAGE),

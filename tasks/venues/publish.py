@@ -39,6 +39,7 @@ def publish(book, far, exchange_ns, receive_ns, update_id):
     row["doubt"] = CROSSED if crossed else OK
     if crossed != (book["crossed"] == 1):
         book["crossed"] = 1 - book["crossed"]
+        book["crossed_ns"] = book["book_ns"]
         turn |= CROSSING
     return turn
 

@@ -365,6 +365,32 @@ def test_crossed_books_are_told_and_flagged(venue):
     play.assert_numbered()
 
 
+@pytest.mark.parametrize("venue", wire.VENUES)
+def test_a_book_that_stays_crossed_is_sent_anew(venue):
+    play = joined(venue)
+    ms = int(play.of(BOOK)[-1]["exchange_ns"]) // 1_000_000
+    for number, after_ms in ((13, 100), (14, 600), (15, 601)):
+        assert not play.stream.needs_snapshot
+        play.feed(wire.depth(venue, number, number, [("100.5", "1")], previous=number - 1, ms=ms + after_ms))
+    assert play.stream.needs_snapshot
+    assert play.states == [START, OK, CROSSED, GAP]
+    assert play.stream.counts["suspects"] == play.stream.counts["gaps"] == 1
+    play.assert_numbered()
+
+
+@pytest.mark.parametrize("venue", wire.VENUES)
+def test_an_update_that_stated_too_high_a_number_does_not_make_those_behind_it_old(venue):
+    play = joined(venue)
+    ms = int(play.of(BOOK)[-1]["exchange_ns"]) // 1_000_000
+    play.feed(depth(venue, 13, 9013, previous=12, ms=ms + 100))
+    for number in range(14, 24):
+        play.feed(depth(venue, number, number, previous=number - 1, ms=ms + 100 * number))
+    assert play.states == [START, OK, GAP]
+    assert play.stream.needs_snapshot
+    assert play.of(CHANGE)[-1]["exchange_ns"] == (ms + 100) * 1_000_000
+    play.assert_numbered()
+
+
 def test_book_that_joins_crossed_is_told_so():
     play = Play("binance_spot")
     play.feed(wire.snapshot("binance_spot", 10, [("101", "1")], [("100", "1")]))

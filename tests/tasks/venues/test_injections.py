@@ -40,7 +40,8 @@ def test_no_wrong_row_is_good_where_the_messages_show_the_fault(found):
 @pytest.mark.slow
 def test_every_book_is_the_undisturbed_one_again(found):
     venue, outcomes = found
-    assert [outcome for outcome in outcomes if not outcome.is_back and outcome.fault not in injections.HIDDEN[venue]] == []
+    astray = [outcome for outcome in outcomes if not outcome.is_back]
+    assert [outcome for outcome in astray if not outcome.wrong or outcome.fault not in injections.HIDDEN[venue]] == []
 
 
 @pytest.mark.slow
