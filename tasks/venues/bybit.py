@@ -162,9 +162,9 @@ class Bybit(OnLadder):
                 ladder.rare["old"] += 1  # the same again, or that of a connection that lags
                 return ()
             ladder.read(body.b, body.a, frame)
-            ladder.replace()
-            self._crossed_ns, self._is_full = 0, (len(body.b) >= DEPTH, len(body.a) >= DEPTH)
-            self._witness.begin(exchange_ns)
+            if ladder.is_live and body.u != self._u + 1:
+                return self._anew(body, exchange_ns, receive_ns)
+            self._replace(body, exchange_ns)
         else:
             is_old = 1 < body.u <= self._u < body.u + _LATE and body.seq <= self._seq  # by both: one of two that disagree is wrong
             if ladder.needs_snapshot or is_old:
@@ -177,12 +177,26 @@ class Bybit(OnLadder):
             if self._runs_short():
                 return ladder.gap(receive_ns)
             self._witness.move(exchange_ns, body.b, body.a)
+        return self._told(body, exchange_ns, receive_ns)
+
+    def _anew(self, body: Book, exchange_ns: int, receive_ns: int) -> Iterator[int]:
+        # Subscribed to again, or the service began anew: what changed between was not sent.
+        yield from self._ladder.gap(receive_ns)
+        self._replace(body, exchange_ns)
+        yield from self._told(body, exchange_ns, receive_ns)
+
+    def _replace(self, body: Book, exchange_ns: int) -> None:
+        self._ladder.replace()
+        self._crossed_ns, self._is_full = 0, (len(body.b) >= DEPTH, len(body.a) >= DEPTH)
+        self._witness.begin(exchange_ns)
+
+    def _told(self, body: Book, exchange_ns: int, receive_ns: int) -> Iterable[int]:
         self._u, self._seq = body.u, body.seq
-        if ladder.state == CROSSED or self._witness.is_due(exchange_ns, exchange_ns):
+        if self._ladder.state == CROSSED or self._witness.is_due(exchange_ns, exchange_ns):
             why = self._judged(exchange_ns)
             if why:
                 return self._doubt(why, exchange_ns, receive_ns)
-        return ladder.publish(exchange_ns, receive_ns, body.u)
+        return self._ladder.publish(exchange_ns, receive_ns, body.u)
 
     def _runs_short(self) -> bool:
         # Levels that came back into the depth untold, if there are such, are missing where a full side ends early.

@@ -202,6 +202,7 @@ class Coinbase(OnLadder):
             # Sizes such as 0.-10000 were seen (tardis-node, src/mappers/coinbase.ts); those levels are not there.
             bids, asks = ([level for level in side if "-" not in level[1]] for side in (message.bids, message.asks))
             ladder.read(bids, asks, frame)
+        yield from ladder.gap(receive_ns)  # sent on request: what changed between the subscriptions was not
         ladder.replace()
         self._is_whole, self._is_timeless, ladder.needs_snapshot = True, True, False
         if exchange_ns:

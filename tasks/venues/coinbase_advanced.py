@@ -199,6 +199,7 @@ class CoinbaseAdvanced(OnLadder):
         bids = [(level.price_level, level.new_quantity) for level in levels if level.side == "bid"]
         asks = [(level.price_level, level.new_quantity) for level in levels if level.side == "offer"]
         ladder.read(bids, asks, frame)
+        yield from ladder.gap(receive_ns)  # sent on request: what changed between the subscriptions was not
         ladder.replace()
         self._is_whole, self._last_ns, self._crossed_ns, ladder.needs_snapshot = True, 0, 0, False
         self._witness.begin(exchange_ns)

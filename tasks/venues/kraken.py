@@ -156,6 +156,8 @@ class Kraken(OnLadder):
         if frame == self._last[is_snapshot] if self._is_whole else not is_snapshot:
             ladder.rare["old"] += 1  # told twice, or under way before the new subscription
             return ()
+        if is_snapshot and ladder.is_live:
+            return self._anew(entry, frame, receive_ns)
         self._last[is_snapshot] = frame
         exchange_ns = self._time(entry.timestamp, frame, receive_ns)
         if entry.checksum is None and self._has_checksums and not is_snapshot:
@@ -178,6 +180,14 @@ class Kraken(OnLadder):
             return self._lost(receive_ns, ours, entry.checksum)
         self._is_whole, ladder.needs_snapshot = True, False
         return ladder.publish(exchange_ns, receive_ns, 0)
+
+    def _anew(self, entry: BookEntry, frame: bytes, receive_ns: int) -> Iterator[int]:
+        # Subscribed to again: what changed between was not sent.
+        yield from self._ladder.gap(receive_ns)
+        try:
+            yield from self._book(entry, True, frame, receive_ns)
+        except UnreadableFrameError as error:
+            yield from self._keep(error, receive_ns, True)
 
     def _hold(self, bids: list[Pair], asks: list[Pair]) -> None:
         texts, (prices, sizes) = self._texts, self._decimals

@@ -140,6 +140,8 @@ class Okx(OnLadder):
             if self._is_whole and frame == self._last_snapshot:
                 ladder.rare["old"] += 1
                 return ()
+            if ladder.is_live:
+                return self._anew(entry, frame, receive_ns)
             self._last_snapshot = frame
         else:
             if not self._is_whole or (seq is None and frame == self._last_frame):
@@ -178,6 +180,14 @@ class Okx(OnLadder):
                 return self._lost(receive_ns, ours, entry.checksum)
         self._is_whole, ladder.needs_snapshot = True, False
         return ladder.publish(exchange_ns, receive_ns, max(self._last_seq, 0))
+
+    def _anew(self, entry: BookEntry, frame: bytes, receive_ns: int) -> Iterator[int]:
+        # Subscribed to again: what changed between was not sent.
+        yield from self._ladder.gap(receive_ns)
+        try:
+            yield from self._book(entry, True, frame, receive_ns)
+        except UnreadableFrameError as error:
+            yield from self._keep(error, receive_ns, True)
 
     def _unfit(self, previous: int, seq: int, receive_ns: int) -> Iterable[int]:
         if (previous, seq) in self._seen:

@@ -120,6 +120,26 @@ def test_a_loss_beside_a_wrong_time_is_dated_when_it_happened(venue, which, by_s
     assert all(late_s > -0.5 for late_s in joins), "the book is good before it was whole again"
 
 
+@pytest.mark.parametrize("venue", [venue for venue in directory.VENUES if not venue.startswith(("binance", "hyperliquid"))])
+def test_a_book_that_is_sent_anew_while_it_is_whole_tells_what_was_not_sent_before_it(venue):
+    # Asked for a moment before it became whole: between the two subscriptions the venue sends nothing, and numbers nothing.
+    recorded = injections.record(venue, 330, seed=5)
+    symbol, play, last_ns, begun_ns = recorded.symbols[0], Dated(recorded), 0, 0
+    book = recorded.spoken.book_stream(symbol)
+    for item, (at, stream, payload, now_ns) in enumerate(recorded.items):
+        is_silent = item > 120 and not begun_ns and stream == book
+        if not is_silent:
+            play.hear(at, play.sessions[at].seal(stream, payload).encode(), now_ns, item)
+            last_ns = now_ns if stream == book and not begun_ns else last_ns
+        elif begun_ns == 0 and item > 150 and (item, symbol) in recorded.fresh:
+            begun_ns = now_ns
+            play.hear(at, play.sessions[at].seal(stream, recorded.fresh[item, symbol]).encode(), now_ns, item)
+        assert not (begun_ns and play.adapters[symbol].needs_snapshot)
+    (gap,), (_, join) = ([told_ns for _, state, told_ns in play.changes if state == wanted] for wanted in (injections.GAP, injections.OK))
+    assert abs(gap - last_ns) < 50e6 < join - gap
+    assert abs(join - begun_ns) < 250e6
+
+
 @pytest.mark.parametrize("by_s", [10**9, -(10**9)])
 @pytest.mark.parametrize("kind", ["book", "trade"])
 @pytest.mark.parametrize("venue", directory.VENUES)

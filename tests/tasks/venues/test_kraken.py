@@ -47,7 +47,9 @@ def test_every_row_equals_a_naive_book(name):
             np.testing.assert_array_equal(levels_of(row), naive_levels(naive.book))
             rows += 1
     counts = play.stream.counts
-    assert counts["checksum_failures"] == counts["gaps"] == counts["unreadable"] == counts["crossed"] == counts["old"] == 0
+    assert counts["checksum_failures"] == counts["unreadable"] == counts["crossed"] == counts["old"] == 0
+    snapshots = sum(frame.startswith(b'{"channel":"book","type":"snapshot"') for frame in BOOKS[name])
+    assert counts["gaps"] == max(0, snapshots - 1)  # before a second one, updates may be missing
     assert naive.failures == 0
     assert naive.matches == rows == counts["book_updates"]
     play.assert_numbered()
@@ -60,7 +62,7 @@ def test_all_checksums_of_the_capture_are_right():
         naive.receive(frame)
     play = played(*REAL["book10_btcusd_20261006"], instrument=Instrument(0.1, 1e-8, price_decimals=1, size_decimals=8))
     assert naive.matches == len(play.of(BOOK)) == 9
-    assert play.states == [START, OK]
+    assert play.states == [START, OK, GAP, OK]
     assert [int(row["exchange_ns"]) % 10**9 for row in play.of(BOOK)][:2] == [569000, 153890000]
     trade = played(REAL["DOCSAMPLE_trade_nautilus"][0]).of(TRADE)
     assert [(int(t["trade_id"]), float(t["price"]), float(t["size"]), int(t["aggressor"])) for t in trade] == [
