@@ -29,7 +29,11 @@ from warehouse.schema import GAP, OK  # noqa: E402
 
 FAULTS = ("drop", "double", "swap", "cut", "digit", "number", "number anew")  # the last: in the book that is sent anew after a loss
 # What a venue's messages cannot show, whoever reads them; of all else no wrong row may pass.
-HIDDEN = dict.fromkeys(directory.VENUES, ("digit",)) | {"coinbase_exchange": ("drop", "swap", "digit", "number anew"), "kraken": ()}
+HIDDEN = dict.fromkeys(directory.VENUES, ("digit",)) | {
+    **dict.fromkeys(("binance_spot", "binance_usdm", "binance_coinm"), ("digit", "number anew")),  # that of a REST answer
+    "coinbase_exchange": ("drop", "swap", "digit", "number anew"),
+    "kraken": (),
+}
 START_NS = 1_790_000_000_000_000_000
 EVERY, LATER = 6, 4  # a fresh book can be had behind each sixth update, and comes four messages after it was asked for
 BEFORE, AFTER = 40, 150  # messages played before the first damage, and after one that the venue's messages show
@@ -175,7 +179,8 @@ class Play:
                 continue
             del self.wanted[symbol]
             if isinstance(book, bytes):
-                self.feed(symbol, book, now_ns, item)
+                body, self.spoil = self.spoil(book), bytes
+                self.feed(symbol, body, now_ns, item)
             else:
                 stream = self.recorded.spoken.book_stream(symbol)
                 at = next(at for at, session in enumerate(self.sessions) if stream in session.streams or len(self.sessions) == 1)
@@ -285,8 +290,8 @@ def changed_digit(text, rng):
 
 def misnumbered(recorded, text, rng):
     """Return a frame that states another sequence number or checksum; unchanged if it has none."""
-    for pattern in recorded.spoken.spoil.values():
-        if match := re.search(pattern.pattern.encode(), text):
+    for pattern in (*(pattern.pattern for pattern in recorded.spoken.spoil.values()), r'"lastUpdateId":(\d+)'):
+        if match := re.search(pattern.encode(), text):
             start, end = match.span(1)
             return text[:start] + changed_digit(text[start:end], rng) + text[end:]
     return text

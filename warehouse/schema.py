@@ -197,8 +197,8 @@ TABLES = {
                         ("resyncs", "books made whole again"),
                         ("reconnects", "connections opened anew"),
                         ("checksum_failures", "books whose checksum was not the venue's"),
-                        ("unreadable", "frames that no decoder could read"),
-                        ("suspects", "books that a second witness contradicted"),
+                        ("unreadable", "frames that could not be read, or state a time that cannot be"),
+                        ("suspects", "books that a second witness contradicted, or that stayed crossed"),
                         ("queue_full", "times that reading waited because rows waited"),
                     )
                 ),

@@ -11,6 +11,10 @@ The venue's own steps to keep a book, with what live streams taught (2024-2026):
 5. Otherwise: a gap.  Keep buffering and ask for a snapshot; the buffer survives a failed
    join, since REST may answer with something older than the buffer.
 
+A number or a time may be wrong by a digit.  Events that are later than the book and numbered before
+it, three in a row, prove the book's number wrong; a book that stays crossed is wrong: both are gaps.
+An event of another time than its neighbours is kept as unreadable, and the next one shows the gap.
+
 https://github.com/binance/binance-spot-api-docs/blob/master/web-socket-streams.md (2026-07)
 """
 
@@ -242,6 +246,13 @@ class Binance:
         ms = int(msg["transact_ms"][0]) or int(msg["event_ms"][0])
         return ms * 1_000_000 if ms else untold_ns
 
+    def _snapshot_ns(self, receive_ns: int) -> int:
+        # Of when the book is that was loaded: spot does not say, and what is said may be wrong.
+        times = self._book["book_times"][0]
+        reached_ns = int(times["ns"])
+        latest_ns = max(reached_ns, receive_ns + int(times["offset_ns"]))
+        return max(reached_ns, min(self._message_ns(reached_ns), latest_ns))
+
     def _mark(self, state: int, exchange_ns: int, receive_ns: int, event_seq: int | None = None) -> Iterator[int]:
         change = self.change
         if event_seq is None:
@@ -276,7 +287,7 @@ class Binance:
         # could not be known before the snapshot, and are stamped so.
         if self.state == GAP:
             self._rare_counts["resyncs"] += 1
-            yield from self._mark(RESYNC, self._message_ns(int(self._book["book_ns"][0])), receive_ns)
+            yield from self._mark(RESYNC, self._snapshot_ns(receive_ns), receive_ns)
         waiting = list(self._buffer)
         self._buffer.clear()
         self.needs_snapshot = False
@@ -307,10 +318,10 @@ class Binance:
     def _trade_gap(self, receive_ns: int) -> Iterator[int]:
         # Lost trades spoil flow, not the book: doubtful since the last that came, and good again at once.
         self._rare_counts["trade_id_gaps"] += 1
-        state, now = self.state, int(self.trade["exchange_ns"][0])
-        yield from self._mark(GAP, min(int(self._book["trade_before_ns"][0]) or now, now), receive_ns)
+        state, date_ns = self.state, int(self._book["trade_times"]["date_ns"][0])
+        yield from self._mark(GAP, min(int(self._book["trade_before_ns"][0]) or date_ns, date_ns), receive_ns)
         if state != GAP:
-            yield from self._mark(state, now, receive_ns)
+            yield from self._mark(state, date_ns, receive_ns)
         kernel.number_trade(self._book)
         yield TRADE
 

@@ -17,14 +17,15 @@ from tasks.venues.book import (
     off_tick,
     retick,
 )  # fmt: skip
-from tasks.venues.publish import is_far, number, number_row, publish
+from tasks.venues.pace import LATE_NS, LEAP_NS, is_far, reach
+from tasks.venues.publish import number, number_row, publish, stays_crossed
 
 # What the kernel did with a frame.
 IGNORED, BOOKED, TRADED, QUOTED, OLD, WAIT, LOADED, GAPPED, ROOM = range(9)
 UNUSUAL, FINER, RETICK, STRAY, VENUE, TURN, TRADE_GAP, FIRST_TRADE, UNTIMELY, STUCK = range(9, 19)
-_CROSSED_NS = 500_000_000  # an event ends with an uncrossed book: one that stays crossed is wrong
-_APART_NS = 250_000_000  # two connections date the same event by less
-_LATE_NS = 5_000_000_000  # a connection does not lag further behind another: what is older was told before
+_AWAITED_NS = 3_000_000_000  # updates that were under way when a snapshot was made have come by then
+_PROOF = 3
+_BEHIND_NS = 5_000_000_000  # a connection does not lag further behind another: what is older was told before
 
 
 @njit(cache=True)
@@ -36,25 +37,21 @@ def _depth(book, far, receive_ns, units, sizes):
         return WAIT
     last = book["last_id"]
     exchange_ns = (msg["transact_ms"] if msg["transact_ms"] else msg["event_ms"]) * 1_000_000
-    if msg["last_id"] < last and book["synced"] == 2 and exchange_ns > book["book_ns"] + _APART_NS:
-        book["expected_id"] = last
-        book["received_id"] = msg["last_id"]
-        return GAPPED  # later than the book, and numbered before it: the book's number was wrong
     if book["futures"]:
         if msg["last_id"] < last or (msg["last_id"] == last and book["synced"] == 2):
-            return OLD
+            return _old(book, exchange_ns, receive_ns)
         follows = msg["prev_id"] == last or (book["synced"] == 1 and msg["first_id"] <= last)
         expected, received = last, msg["prev_id"]
     else:
         if msg["last_id"] <= last:
-            return OLD
+            return _old(book, exchange_ns, receive_ns)
         follows = msg["first_id"] <= last + 1
         expected, received = last + 1, msg["first_id"]
     if not follows:
         book["expected_id"] = expected
         book["received_id"] = received
         return GAPPED
-    if _is_untimely(book, 0, exchange_ns, receive_ns, book["book_ns"], book["book_receive_ns"]):
+    if is_far(book["book_times"], exchange_ns, receive_ns, LATE_NS):
         return UNTIMELY
     if needs_room(book, far, msg["n"][0] + msg["n"][1]):
         return ROOM
@@ -64,7 +61,8 @@ def _depth(book, far, receive_ns, units, sizes):
     for side in range(2):
         apply_levels(book, far, side, units[side], sizes[side], msg["n"][side])
     book["turn"] = publish(book, far, exchange_ns, receive_ns, msg["last_id"])
-    if book["crossed"] and book["book_ns"] - book["crossed_ns"] > _CROSSED_NS:
+    book["misplaced"] = 0
+    if stays_crossed(book):
         return STUCK
     if book["turn"]:
         return TURN  # the change of state is told, and numbered, before the row
@@ -73,15 +71,23 @@ def _depth(book, far, receive_ns, units, sizes):
 
 
 @njit(cache=True)
-def _is_untimely(book, kind, ns, receive_ns, before_ns, before_receive_ns):
-    # One digit of a time may be wrong. The next one stands: it may have been a clock that was set.
-    is_far_off = not book["was_far"][kind] and is_far(ns, receive_ns, before_ns, before_receive_ns)
-    book["was_far"][kind] = is_far_off
-    return is_far_off
+def _old(book, exchange_ns, receive_ns):
+    # Updates that are later than the book and numbered before it, again and again, prove its number wrong.
+    if book["synced"] == 2:
+        is_later = exchange_ns > book["book_ns"] + LEAP_NS
+    else:
+        is_later = receive_ns > book["loaded_ns"] + _AWAITED_NS
+    book["misplaced"] = book["misplaced"] + 1 if is_later else 0
+    if book["misplaced"] < _PROOF:
+        return OLD
+    book["misplaced"] = 0
+    book["expected_id"] = book["last_id"]
+    book["received_id"] = book["msg"]["last_id"]
+    return GAPPED
 
 
 @njit(cache=True)
-def _snapshot(book, far, units, sizes):
+def _snapshot(book, far, receive_ns, units, sizes):
     msg = book["msg"]
     if book["synced"] == 2:
         return IGNORED  # the book is whole; nobody asked
@@ -95,6 +101,8 @@ def _snapshot(book, far, units, sizes):
     for side in range(2):
         load(book, far, side, units[side], sizes[side], msg["n"][side])
     book["last_id"] = msg["last_id"]
+    book["loaded_ns"] = receive_ns
+    book["misplaced"] = 0
     book["synced"] = 1
     return LOADED
 
@@ -108,8 +116,11 @@ def _trade(book, receive_ns):
         return OLD
     if msg["off_book"] and last < 0:
         return IGNORED
-    if _is_untimely(book, 1, ns, receive_ns, row["exchange_ns"], row["receive_ns"]):
+    times = book["trade_times"]
+    if is_far(times, ns, receive_ns, LATE_NS):
         return UNTIMELY
+    book["trade_before_ns"] = times["ns"]
+    reach(times, ns, receive_ns)
     follows = number == last + 1 or number == before + 1 or book["taken"][(number - 1) % TAKEN]["id"] == number - 1
     slot = book["taken"][number % TAKEN]
     slot["id"], slot["ns"], slot["size"] = number, ns, msg["size"][0]
@@ -118,7 +129,6 @@ def _trade(book, receive_ns):
         return IGNORED
     price = msg["units"][0] / sc.POW10[book["decimals"]]
     in_base = book["contract_usd"] == 0.0 or price == 0.0
-    book["trade_before_ns"] = row["exchange_ns"]
     row["exchange_ns"] = ns
     row["trade_id"] = number
     row["price"] = price
@@ -141,7 +151,7 @@ def _is_taken(book, number, ns):
     # and while numbers climb, another trade of a number that was told already.
     slot = book["taken"][number % TAKEN]
     if slot["id"] != number:
-        return number < book["trade_at"] and ns < book["trade"]["exchange_ns"] - _LATE_NS
+        return number < book["trade_at"] and ns < book["trade"]["exchange_ns"] - _BEHIND_NS
     is_same = slot["ns"] == ns and slot["size"] == book["msg"]["size"][0]
     return is_same or number < book["trade_at"]
 
@@ -177,7 +187,7 @@ def on_message(kind, receive_ns, book, far, units, sizes):
     if book["msg"]["other_symbol"]:
         return STRAY
     if kind == sc.SNAPSHOT:
-        return _snapshot(book, far, units, sizes)
+        return _snapshot(book, far, receive_ns, units, sizes)
     if kind == sc.DEPTH:
         return _depth(book, far, receive_ns, units, sizes)
     if kind == sc.TRADE:

@@ -15,6 +15,7 @@ from numba import carray, njit, types
 from numba.core import cgutils
 from numba.extending import intrinsic
 
+from tasks.venues.pace import TIMES
 from tasks.venues.scan import MESSAGE, POW10
 from warehouse.schema import LEVELS, row_dtype
 
@@ -49,7 +50,7 @@ BOOK = np.dtype(
         ("last_trade_id", "i8"),
         ("trade_at", "i8"),  # number of the trade taken last; below `last_trade_id` where numbers leapt
         ("taken", [("id", "i8"), ("ns", "i8"), ("size", "f8")], (TAKEN,)),  # recent trades, each in the slot of its number
-        ("trade_before_ns", "i8"),  # exchange time of the trade before the one in `trade`
+        ("trade_before_ns", "i8"),  # exchange time that trades had reached before the one in `trade`
         ("expected_id", "i8"),
         ("received_id", "i8"),
         ("seq", "i8"),
@@ -58,14 +59,15 @@ BOOK = np.dtype(
         ("frames", "i8"),  # read, those that were read again included
         ("quotes", "i8"),
         ("begun", "i8"),  # the stream's opening change was told
-        ("book_ns", "i8"),  # exchange time of the last book update whose time did not leap
-        ("book_receive_ns", "i8"),  # and our own time of it
+        ("book_ns", "i8"),  # exchange time that the book's updates have reached
         ("before_ns", "i8"),  # exchange time of the update before the last
-        ("turn_ns", "i8"),  # since when the stream is what the last update made it
-        ("leapt", "i8"),  # the last update's time leapt
-        ("was_far", "i8", (2,)),  # the last update, and trade, was refused for its time
+        ("turn_ns", "i8"),  # since when the stream is what it is
+        ("book_times", TIMES),
+        ("trade_times", TIMES),
         ("crossed", "i8"),
         ("crossed_ns", "i8"),  # since when it is, or is not
+        ("loaded_ns", "i8"),  # when the last snapshot came, by our clock
+        ("misplaced", "i8"),  # updates in a row that were later than the book and numbered before it
         ("stale_ns", "i8"),
         ("turn", "i8"),
         ("msg", MESSAGE),

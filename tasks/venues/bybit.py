@@ -250,10 +250,7 @@ class Bybit(OnLadder):
                 self._ladder.rare["old"] += 1
                 continue
             aggressor = 1 if trade.S == "Buy" else -1
-            try:
-                yield from self._ladder.print_trade(trade.p, trade.v, aggressor, trade.T * _MS, receive_ns, number, frame=frame)
-            except UnreadableFrameError as error:
-                yield from self._ladder.keep(error, receive_ns)
+            if not (yield from self._ladder.print_trade(trade.p, trade.v, aggressor, trade.T * _MS, receive_ns, number, frame=frame)):
                 continue
             self._seen[number] = None
             if len(self._seen) > _REMEMBERED:

@@ -203,10 +203,11 @@ class CcxtAny(OnLadder):
                 continue
             aggressor = {"buy": 1, "sell": -1, None: 0}[trade.side]
             exchange_ns = (trade.timestamp_ms or 0) * 1_000_000 or receive_ns
-            yield from self._ladder.print_trade(
+            is_told = yield from self._ladder.print_trade(
                 trade.price, trade.amount, aggressor, exchange_ns, receive_ns, number, frame=frame, backfill=trade.backfill
             )
-            self._seen.append(number)
+            if is_told:
+                self._seen.append(number)
 
 
 def _number(trade: Trade) -> int:

@@ -221,12 +221,10 @@ class Hyperliquid(OnLadder):
                 self._ladder.rare["old"] += 1
                 continue
             side = 1 if trade.side == "B" else -1
-            try:
-                yield from self._ladder.print_trade(
-                    trade.px, trade.sz, side, trade.time * _MS, receive_ns, trade.tid, frame=frame, backfill=is_history
-                )
-            except UnreadableFrameError as error:
-                yield from self._ladder.keep(error, receive_ns)
+            is_told = yield from self._ladder.print_trade(
+                trade.px, trade.sz, side, trade.time * _MS, receive_ns, trade.tid, frame=frame, backfill=is_history
+            )
+            if not is_told:
                 continue
             self._seen[number] = None
             if len(self._seen) > _REMEMBERED:

@@ -5,7 +5,7 @@ holds the levels in the compiled book, numbers rows and changes of coverage, and
 events in the order in which they are to be folded.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Generator, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 
@@ -73,6 +73,8 @@ class Ladder:
         What coverage says now: a code of `warehouse.schema.STATES`.
     needs_snapshot : bool
         The venue must send the whole book before rows come again.
+    has_lost_trades : bool
+        A trade came that could not be read: the next one tells that there was one.
 
     Examples
     --------
@@ -101,7 +103,8 @@ class Ladder:
         self.row, self.trade, self.quote = self.book["row"], self.book["trade"], self.book["quote"]
         self.change = np.zeros(1, CHANGE_ROW)
         self.unreadable: dict[str, object] = {}
-        self.needs_snapshot, self.messages, self._pace = True, 0, Pace(LATE_NS)
+        self.needs_snapshot, self.messages = True, 0
+        self._trade_pace, self.has_lost_trades = Pace(LATE_NS), False
         self.rare = dict.fromkeys(COUNTS, 0)
         self._units, self._sizes, self._n = np.zeros(64, np.int64), np.zeros(64), (0, 0)
 
@@ -124,8 +127,8 @@ class Ladder:
 
     @property
     def last_trade_ns(self) -> int:
-        """Return the exchange time of the newest trade, also of the session before; 0 where there was none."""
-        return int(self.trade["exchange_ns"][0]) or self._trade_ns
+        """Return the exchange time that trades have reached, also in the session before; 0 where there was none."""
+        return self._trade_pace.ns or self._trade_ns
 
     @property
     def last_id(self) -> int:
@@ -248,28 +251,31 @@ class Ladder:
     def print_trade(
         self, price: str, size: str, aggressor: int, exchange_ns: int, receive_ns: int, trade_id: int, *, frame: bytes = b"",
         backfill: bool = False, missed: bool = False,
-    ) -> Iterator[int]:  # fmt: skip
-        """Tell one trade; `missed` says that others before it were lost, which spoils flow but not the book.
+    ) -> Generator[int, None, bool]:  # fmt: skip
+        """Tell one trade, or keep what cannot be one; return whether it was told.
 
-        Raises
-        ------
-        UnreadableFrameError
-            Price or size that is no decimal, or a time far from that of the trade before.
+        `missed` says that others before it were lost, which spoils flow but not the book; one that was kept is.
         """
-        if not backfill and (why := self._pace.fault(exchange_ns, receive_ns)):
-            raise UnreadableFrameError(f"a trade ({why})", frame)
+        reached_ns = self.last_trade_ns
         try:
             price_units(price, 0)  # a price above 0, and one that is exact
             value, amount = float(price), size_of(size)
+            why = "" if backfill else self._trade_pace.fault(exchange_ns, receive_ns)
         except (ValueError, TypeError, ArithmeticError) as error:
-            raise UnreadableFrameError(f"price and size of a trade ({error})", frame) from None
-        yield from self.begin(exchange_ns, receive_ns)
-        if missed:
+            why = f"price and size of a trade ({error})"
+        if why:
+            self.has_lost_trades = True
+            yield from self.keep(UnreadableFrameError(why, frame), receive_ns)
+            return False
+        date_ns = exchange_ns if backfill else self._trade_pace.date_ns
+        yield from self.begin(date_ns, receive_ns)
+        if missed or self.has_lost_trades:
+            self.has_lost_trades = False
             self.rare["trade_id_gaps"] += 1
-            state, since_ns = self.state, self.last_trade_ns or exchange_ns
-            yield from self.mark(GAP, min(since_ns, exchange_ns), receive_ns, int(self.book["last_trade_id"][0]) + 1, trade_id)
+            state = self.state
+            yield from self.mark(GAP, min(reached_ns or date_ns, date_ns), receive_ns, int(self.book["last_trade_id"][0]) + 1, trade_id)
             if state != GAP:
-                yield from self.mark(state, exchange_ns, receive_ns)
+                yield from self.mark(state, date_ns, receive_ns)
         if not backfill:
             self.book["last_trade_id"] = trade_id
         inverse = self.instrument.contract_usd
@@ -281,6 +287,7 @@ class Ladder:
         self.book["trade_seq"] += 1
         self.book["event_seq"] += 1
         yield TRADE
+        return True
 
     def tell_quote(self, exchange_ns: int, update_id: int, bid: Sequence[str], ask: Sequence[str]) -> Iterator[int]:
         """Tell the venue's own best bid and ask, each price and size."""

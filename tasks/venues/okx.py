@@ -228,12 +228,13 @@ class Okx(OnLadder):
             self._ladder.rare["old"] += 1
             return
         is_history = self._awaits_history and exchange_ns < (self._subscribed_ns or receive_ns - HISTORY_NS)
-        yield from self._ladder.print_trade(
+        is_told = yield from self._ladder.print_trade(
             trade.px, trade.sz, 1 if trade.side == "buy" else -1, exchange_ns, receive_ns, trade_id,
             frame=frame, backfill=is_history, missed=self._ids.leaves_hole(trade_id, fills),
         )  # fmt: skip
-        self._ids.take(trade_id)
-        self._ladder.book["last_trade_id"] = self._ids.last
+        if is_told:
+            self._ids.take(trade_id)
+            self._ladder.book["last_trade_id"] = self._ids.last
 
     def _check_symbol(self, symbol: str, frame: bytes) -> None:
         if symbol != self.raw_symbol:

@@ -1,36 +1,40 @@
 """How a book becomes a row, whatever the venue: its time, what the stream has become, its number.
 
-Times are told by venues and may be wrong by one digit.  A time that leaps, ahead of what our own
-clock allows or back, is believed once a second message agrees: until then the book keeps the time
-it had, so that a loss behind such a message is dated when it happened, not when it was said to.
+A loss is dated by the time that the stream had reached, and that is never the time of one message
+that leaps: behind a wrong digit it is told when it happened, not when it was said to have.
 """
 
 from numba import njit
 
+from tasks.venues import pace
 from tasks.venues.book import is_crossed, read_out
-from tasks.venues.pace import AHEAD_NS, LATE_NS
 from warehouse.schema import CROSSED, OK
 
-JOINED, STALLED, CROSSING = 1, 2, 4  # why a book turned good or doubtful, as bits
-LEAP_NS = 1_000_000_000  # servers of one venue, and a line that stood still for a moment, differ by less
+JOINED, STALLED, CROSSING, REDATED = 1, 2, 4, 8  # why a book turned good or doubtful, as bits
+CROSSED_NS = 500_000_000  # an update ends with an uncrossed book: one that stays crossed is wrong
+_NEVER = 1 << 62
 
 
 @njit(cache=True)
 def publish(book, far, exchange_ns, receive_ns, update_id):
     """Read the book out into its row; return why the stream turned, as bits, 0 where it did not.
 
-    `turn_ns` of the book is when: the time of the message, unless that is behind the book's.
+    `turn_ns` of the book is then since when it is, the later where two clocks disagree, and `before_ns` when the last update before it was.
     """
-    turn = 0
+    row, turn = book["row"], 0
+    was_ns, before_ns = row["exchange_ns"], book["book_ns"]
+    how = reach(book, exchange_ns, receive_ns)
+    if how == pace.BELIEVED:  # and so was the one before
+        before_ns = was_ns
+    if how != pace.LEAPT and exchange_ns < book["turn_ns"] - pace.BACK_NS:
+        turn |= REDATED  # the time of the last turn was wrong
     if book["synced"] == 1:
         turn |= JOINED
-    elif exchange_ns - book["book_ns"] > book["stale_ns"]:
+    elif how != pace.LEAPT and exchange_ns - before_ns > book["stale_ns"]:
         turn |= STALLED
-    book["before_ns"] = book["book_ns"]
-    reach(book, exchange_ns, receive_ns)
+    book["before_ns"] = before_ns
     book["synced"] = 2
     book["last_id"] = update_id
-    row = book["row"]
     row["exchange_ns"] = exchange_ns
     row["receive_ns"] = receive_ns
     row["update_id"] = update_id
@@ -39,30 +43,25 @@ def publish(book, far, exchange_ns, receive_ns, update_id):
     row["doubt"] = CROSSED if crossed else OK
     if crossed != (book["crossed"] == 1):
         book["crossed"] = 1 - book["crossed"]
-        book["crossed_ns"] = book["book_ns"]
+        book["crossed_ns"] = _NEVER if turn & JOINED else book["book_ns"]  # sent so: no wrong level of ours
         turn |= CROSSING
+    if turn:
+        book["turn_ns"] = max(book["book_times"]["date_ns"], exchange_ns)
     return turn
 
 
 @njit(cache=True)
 def reach(book, exchange_ns, receive_ns):
-    """Move the book's time on to that of a message, unless it is the first that leaps."""
-    ahead_ns, elapsed_ns = exchange_ns - book["book_ns"], receive_ns - book["book_receive_ns"]
-    leaps = book["book_ns"] != 0 and (ahead_ns < -LEAP_NS or ahead_ns - elapsed_ns > LEAP_NS)
-    book["turn_ns"] = book["book_ns"] + max(elapsed_ns, 0) if ahead_ns < -LEAP_NS else exchange_ns
-    if not leaps or book["leapt"]:
-        if leaps or ahead_ns > 0:
-            book["book_ns"] = exchange_ns
-        book["book_receive_ns"] = receive_ns
-    book["leapt"] = leaps
+    """Move the book's time on to that of a message, unless that leaps; see `pace.reach`."""
+    how = pace.reach(book["book_times"], exchange_ns, receive_ns)
+    book["book_ns"] = book["book_times"]["ns"]
+    return how
 
 
 @njit(cache=True)
-def is_far(ns, receive_ns, before_ns, before_receive_ns):
-    """Return whether a time can not be that of a message behind one of `before_ns`."""
-    ahead_ns = ns - before_ns
-    leaps = ahead_ns > AHEAD_NS and ahead_ns - (receive_ns - before_receive_ns) > AHEAD_NS
-    return before_ns != 0 and (leaps or ahead_ns < -LATE_NS)
+def stays_crossed(book):
+    """Return whether the book is crossed for longer than any book can be."""
+    return book["crossed"] and book["book_ns"] - book["crossed_ns"] > CROSSED_NS
 
 
 @njit(cache=True)

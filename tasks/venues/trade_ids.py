@@ -80,19 +80,14 @@ def tell_trade(
     ladder: Ladder, ids: TradeIds, trade_id: int, price: str, size: str, aggressor: int, exchange_ns: int, receive_ns: int, *,
     frame: bytes = b"", backfill: bool = False,
 ) -> Iterator[int]:  # fmt: skip
-    """Tell a trade unless it was told before, and that others were missed before it.
-
-    Raises
-    ------
-    UnreadableFrameError
-        Price or size that is no decimal, or a time that cannot be; the trade then counts as not seen.
-    """
+    """Tell a trade unless it was told before, and that others were missed before it; keep one that cannot be, as not seen."""
     place = ids.place(trade_id, backfill)
     if place == AGAIN:
         ladder.rare["old"] += 1
         return
-    yield from ladder.print_trade(
+    is_told = yield from ladder.print_trade(
         price, size, aggressor, exchange_ns, receive_ns, trade_id, frame=frame, backfill=backfill, missed=place == MISSED
     )
-    ids.take(trade_id)
-    ladder.book["last_trade_id"] = ids.last
+    if is_told:
+        ids.take(trade_id)
+        ladder.book["last_trade_id"] = ids.last

@@ -21,7 +21,7 @@ class Play:
     """A stream and all it told: `told` holds `(event, copy of its record)`."""
 
     def __init__(self, venue, **options):
-        self.venue, self.told, self.now = venue, [], 1_000
+        self.venue, self.told, self.now = venue, [], 1_700_000_000_000_000_000
         self.stream = Binance(venue, wire.RAW[venue], **options)
 
     def feed(self, frame, receive_ns=None):
@@ -391,6 +391,65 @@ def test_an_update_that_stated_too_high_a_number_does_not_make_those_behind_it_o
     play.assert_numbered()
 
 
+def test_a_book_that_is_sent_crossed_is_not_asked_for_again():
+    play = Play("binance_spot")
+    play.feed(wire.snapshot("binance_spot", 10, [("101", "1")], [("100", "1")]))
+    for number in range(11, 31):
+        play.feed(wire.depth("binance_spot", number, number, ms=1_700_000_000_000 + 100 * number))
+    assert play.states == [START, CROSSED]
+    assert not play.stream.needs_snapshot
+
+
+@pytest.mark.parametrize("venue", wire.VENUES)
+def test_a_snapshot_that_stated_too_high_a_number_is_asked_for_again(venue):
+    play, ms = Play(venue), 1_700_000_000_000
+    play.feed(wire.snapshot(venue, 9010, [("99.5", "5")], [("100.5", "6")]), ms * 1_000_000)
+    for number in range(11, 61):
+        assert not play.stream.needs_snapshot or number > 32
+        play.feed(depth(venue, number, number, previous=number - 1, ms=ms + 100 * number), (ms + 100 * number) * 1_000_000)
+    assert play.stream.needs_snapshot
+    assert play.states == [START]
+
+
+@pytest.mark.parametrize("venue", wire.VENUES)
+def test_a_slow_snapshot_in_a_quiet_market_makes_no_update_early(venue):
+    play, ns = Play(venue), 1_700_000_000_000_000_000
+    play.feed(depth(venue, 11, 12, previous=10, ms=ns // 10**6), ns)
+    play.feed(wire.snapshot(venue, 11, [("99.5", "5")], [("100.5", "6")]), ns + 65 * 10**9)
+    for number, after_s in ((13, 70), (14, 140), (15, 210)):
+        play.feed(depth(venue, number, number, previous=number - 1, ms=ns // 10**6 + after_s * 1000), ns + after_s * 10**9)
+    assert play.ids == [12, 13, 14, 15]
+    assert not play.of(UNREADABLE)
+
+
+@pytest.mark.parametrize("shift_s", [120, -7200])
+@pytest.mark.parametrize("venue", wire.VENUES)
+def test_a_clock_that_was_set_costs_one_update_and_one_gap(venue, shift_s):
+    play, ns = joined(venue), 1_700_000_000_000_000_000
+    for number in range(13, 40):
+        at_ns = ns + number * 100_000_000
+        ms = at_ns // 10**6 + (shift_s * 1000 if number >= 20 else 0)
+        play.feed(depth(venue, number, number, previous=number - 1, ms=ms), at_ns)
+        if play.stream.needs_snapshot:
+            play.feed(wire.snapshot(venue, number - 1, [("99.5", "5")], [("100.5", "6")]), at_ns + 1)
+    assert len(play.of(UNREADABLE)) == 1
+    assert play.states == [START, OK, GAP, RESYNC, OK]
+    assert play.ids == [12, *range(13, 20), *range(21, 40)]
+
+
+@pytest.mark.parametrize("shift_s", [10**9, -(10**9)])
+@pytest.mark.parametrize("venue", wire.VENUES[1:])
+def test_a_snapshot_of_a_wrong_time_does_not_date_the_end_of_a_gap(venue, shift_s):
+    play, ns = joined(venue), 1_700_000_000_000_000_000
+    for number in (13, 14, 16):
+        at_ns = ns + number * 100_000_000
+        play.feed(depth(venue, number, number, previous=number - 1, ms=at_ns // 10**6), at_ns)
+    play.feed(wire.snapshot(venue, 15, [("99.5", "5")], [("100.5", "6")], ms=ns // 10**6 + shift_s * 1000), at_ns + 10**8)
+    assert play.states == [START, OK, GAP, RESYNC, OK]
+    gap, resync, good = (int(change["exchange_ns"]) for change in play.of(CHANGE)[-3:])
+    assert gap <= resync <= good + 2 * 10**8
+
+
 def test_book_that_joins_crossed_is_told_so():
     play = Play("binance_spot")
     play.feed(wire.snapshot("binance_spot", 10, [("101", "1")], [("100", "1")]))
@@ -420,7 +479,7 @@ def test_clock_of_the_venue_running_backwards_is_no_silence():
     play = joined("binance_spot", stale_s=1.0)
     ms = int(play.of(BOOK)[-1]["exchange_ns"]) // 1_000_000
     for i, at in enumerate((ms + 500, ms - 5000, ms + 1000, ms + 1400), 13):
-        play.feed(depth("binance_spot", i, i, ms=at))
+        play.feed(depth("binance_spot", i, i, ms=at), (ms + 500 * (i - 12)) * 1_000_000)
     assert play.states == [START, OK]
 
 

@@ -218,7 +218,7 @@ def test_a_snapshot_heals_and_one_of_a_restart_counts_anew():
     _, stream = told([*sent[:20], *sent[26:]])
     assert stream.needs_snapshot
     message = json.loads(sent[0])
-    message["data"]["u"] = 1
+    message["data"]["u"], message["cts"] = 1, message["cts"] + 30_000
     events, _ = told([json.dumps(message).encode()], stream)
     assert [event for event, _ in events] == [CHANGE, BOOK]
     message["type"], message["data"]["u"], message["data"]["seq"] = "delta", 2, message["data"]["seq"] + 1

@@ -112,7 +112,8 @@ def test_faults_make_the_book_older_or_are_kept_but_never_make_a_wrong_row(fault
 def test_silence_of_the_book_is_doubtful_from_the_last_book_on():
     first_ms = 1_700_000_000_000
     for last_ms, doubts in ((6_000, []), (10_000, [(STALE, 1_000), (OK, 10_000)])):
-        events, _ = told([book_frame(first_ms + ms) for ms in (0, 500, 1_000, last_ms)])
+        events, stream = told([book_frame(first_ms + ms) for ms in (0, 500, 1_000)])
+        events += told([book_frame(first_ms + last_ms)], stream, (first_ms + last_ms) * 1_000_000)[0]
         changes = [(int(row["state"]), int(row["exchange_ns"]) // 1_000_000 - first_ms) for event, row in events if event == CHANGE]
         assert changes[2:] == doubts
 

@@ -263,9 +263,34 @@ def test_lost_trades_leave_the_state_of_the_book_as_it_was():
 )
 def test_a_trade_without_price_or_size_is_refused_before_anything_is_numbered(price, size):
     ladder = Ladder("X", "X-Y")
-    with pytest.raises(UnreadableFrameError):
-        list(ladder.print_trade(price, size, 1, T0, T0, 5))
-    assert [int(record["event_seq"]) for _, record in whole(ladder)] == [0, 1, 2]
+    events = told(ladder, ladder.print_trade(price, size, 1, T0, T0, 5, frame=b"a trade"))
+    assert [event for event, _ in events] == [CHANGE, UNREADABLE]
+    assert ladder.unreadable["frame"] == "a trade"
+    assert ladder.counts["trades"] == 0
+    assert [int(record["event_seq"]) for _, record in whole(ladder)] == [2, 3]
+    events = told(ladder, ladder.print_trade("100.1", "1", 1, T0 + 9, T0 + 9, 6))
+    assert [int(record["state"]) for event, record in events if event == CHANGE] == [GAP, OK]
+
+
+def test_a_trade_of_another_day_is_kept_and_the_next_one_tells_that_it_is_missing():
+    ladder, second = Ladder("X", "X-Y"), 10**9
+    whole(ladder)
+    for i in range(3):
+        told(ladder, ladder.print_trade("100.1", "1", 1, T0 + i * second, T0 + i * second, i))
+    events = told(ladder, ladder.print_trade("100.1", "1", 1, T0 + 90_003 * second, T0 + 3 * second, 3))
+    assert [event for event, _ in events] == [UNREADABLE]
+    (gap, good, trade) = (record for _, record in told(ladder, ladder.print_trade("100.1", "1", 1, T0 + 4 * second, T0 + 4 * second, 4)))
+    assert (gap["state"], gap["exchange_ns"], good["state"], good["exchange_ns"]) == (GAP, T0 + 2 * second, OK, T0 + 4 * second)
+    assert trade["seq"] == 3
+
+
+def test_a_late_trade_makes_none_behind_it_early():
+    ladder, second = Ladder("X", "X-Y"), 10**9
+    whole(ladder)
+    for i, late_s in enumerate((0, 0, 120, 0, 600, 0)):
+        told(ladder, ladder.print_trade("100.1", "1", 1, T0 + (i - late_s) * second, T0 + i * second, i))
+    assert ladder.counts["trades"] == 6
+    assert ladder.counts["unreadable"] == 0
 
 
 def test_a_look_at_the_book_numbers_nothing():
