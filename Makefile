@@ -4,7 +4,7 @@ VENV := .venv
 RUN := $(VENV)/bin
 export NUMBA_CACHE_DIR ?= $(CURDIR)/.numba
 READY := $(VENV)/.ready
-SHARED := -n 2 --dist loadgroup --no-loadscope-reorder
+SHARED := -n 3 --dist loadgroup --no-loadscope-reorder
 
 .PHONY: demo test fast slow check bench lock up clean
 
@@ -13,7 +13,7 @@ demo: $(READY)  ## the whole machine on a simulated venue: record, features, tra
 
 test: $(READY) check  ## every test, fast ones first
 	$(RUN)/python -m pytest $(SHARED) -m "not slow and not prefect"
-	$(RUN)/python -m pytest $(SHARED) -n 3 -m "prefect or slow" --durations=15
+	$(RUN)/python -m pytest $(SHARED) -m "prefect or slow" --durations=15
 
 fast: $(READY)  ## the tests of a minute or two
 	$(RUN)/python -m pytest $(SHARED) -m "not slow and not prefect"
