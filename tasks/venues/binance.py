@@ -294,7 +294,9 @@ class Binance:
         for frame, known_ns in waiting:
             stamp = max(receive_ns, known_ns)
             self._reread += 1
+            self._book["heard_ns"] = known_ns  # when it came is what its time is held against
             yield from self._rare(_on_frame(frame, stamp, self._address), frame, stamp)
+        self._book["heard_ns"] = 0
 
     def _gap(self, frame: bytes, receive_ns: int) -> Iterator[int]:
         was_live = self.is_live

@@ -11,6 +11,7 @@ from tasks.venues.book import (
     apply_levels,
     at_address,
     clear,
+    is_crossed,
     largest_units,
     load,
     needs_room,
@@ -23,7 +24,7 @@ from tasks.venues.publish import number, number_row, publish, stays_crossed
 # What the kernel did with a frame.
 IGNORED, BOOKED, TRADED, QUOTED, OLD, WAIT, LOADED, GAPPED, ROOM = range(9)
 UNUSUAL, FINER, RETICK, STRAY, VENUE, TURN, TRADE_GAP, FIRST_TRADE, UNTIMELY, STUCK = range(9, 19)
-_AWAITED_NS = 3_000_000_000  # updates that were under way when a snapshot was made have come by then
+_AWAITED_NS = 30_000_000_000  # updates that were under way when a snapshot was made have come by then
 _PROOF = 3
 _BEHIND_NS = 5_000_000_000  # a connection does not lag further behind another: what is older was told before
 
@@ -51,7 +52,7 @@ def _depth(book, far, receive_ns, units, sizes):
         book["expected_id"] = expected
         book["received_id"] = received
         return GAPPED
-    if is_far(book["book_times"], exchange_ns, receive_ns, LATE_NS):
+    if is_far(book["book_times"], exchange_ns, book["heard_ns"] if book["heard_ns"] else receive_ns, LATE_NS):
         return UNTIMELY
     if needs_room(book, far, msg["n"][0] + msg["n"][1]):
         return ROOM
@@ -61,7 +62,7 @@ def _depth(book, far, receive_ns, units, sizes):
     for side in range(2):
         apply_levels(book, far, side, units[side], sizes[side], msg["n"][side])
     book["turn"] = publish(book, far, exchange_ns, receive_ns, msg["last_id"])
-    book["misplaced"] = 0
+    book["first_id"], book["misplaced"] = msg["first_id"], 0
     if stays_crossed(book):
         return STUCK
     if book["turn"]:
@@ -72,17 +73,21 @@ def _depth(book, far, receive_ns, units, sizes):
 
 @njit(cache=True)
 def _old(book, exchange_ns, receive_ns):
-    # Updates that are later than the book and numbered before it, again and again, prove its number wrong.
+    msg = book["msg"]
+    # What begins within the last update of the book proves that update's last number too high, and so do, again and again,
+    # updates that are later than the book and numbered before it, or that still come long behind a snapshot.
     if book["synced"] == 2:
+        is_within = msg["first_id"] > book["first_id"]
         is_later = exchange_ns > book["book_ns"] + LEAP_NS
     else:
+        is_within = False
         is_later = receive_ns > book["loaded_ns"] + _AWAITED_NS
     book["misplaced"] = book["misplaced"] + 1 if is_later else 0
-    if book["misplaced"] < _PROOF:
+    if not is_within and book["misplaced"] < _PROOF:
         return OLD
     book["misplaced"] = 0
     book["expected_id"] = book["last_id"]
-    book["received_id"] = book["msg"]["last_id"]
+    book["received_id"] = msg["last_id"]
     return GAPPED
 
 
@@ -101,7 +106,7 @@ def _snapshot(book, far, receive_ns, units, sizes):
     for side in range(2):
         load(book, far, side, units[side], sizes[side], msg["n"][side])
     book["last_id"] = msg["last_id"]
-    book["loaded_ns"] = receive_ns
+    book["loaded_ns"], book["loaded_crossed"] = receive_ns, is_crossed(book)
     book["misplaced"] = 0
     book["synced"] = 1
     return LOADED

@@ -67,6 +67,9 @@ BOOK = np.dtype(
         ("crossed", "i8"),
         ("crossed_ns", "i8"),  # since when it is, or is not
         ("loaded_ns", "i8"),  # when the last snapshot came, by our clock
+        ("loaded_crossed", "i8"),  # it was crossed
+        ("heard_ns", "i8"),  # when a message that is read again came first; 0 for one that is new
+        ("first_id", "i8"),  # of the last update in the book
         ("misplaced", "i8"),  # updates in a row that were later than the book and numbered before it
         ("stale_ns", "i8"),
         ("turn", "i8"),

@@ -40,6 +40,7 @@ _LATE = 1000  # updates, 20 s of them: what comes later than that is no straggle
 _REMEMBERED = 4096  # trades, to know one that comes twice
 _QUOTES = ("USDT", "USDC", "USD1", "USDE", "EUR", "BTC", "ETH", "BRL", "TRY", "PLN", "DAI", "MNT")
 _MS = 1_000_000
+_BOOKS = b'{"topic":"orderbook'
 
 
 def canonical_symbol(venue: str, raw: str) -> str:
@@ -131,9 +132,13 @@ class Bybit(OnLadder):
         try:
             return self._read(frame, receive_ns)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-            return self._ladder.keep(UnreadableFrameError(f"a message of the feed ({error})", frame), receive_ns)
+            return self._keep(UnreadableFrameError(f"a message of the feed ({error})", frame), receive_ns)
         except UnreadableFrameError as error:
-            return self._ladder.keep(error, receive_ns)
+            return self._keep(error, receive_ns)
+
+    def _keep(self, error: UnreadableFrameError, receive_ns: int) -> Iterator[int]:
+        self._ladder.has_lost_trades |= not error.frame.startswith(_BOOKS)  # they have no numbers that would tell
+        yield from self._ladder.keep(error, receive_ns)
 
     def _read(self, frame: bytes, receive_ns: int) -> Iterable[int]:
         if frame.startswith(b'{"success"') or frame.startswith(b'{"op"'):
@@ -239,12 +244,15 @@ class Bybit(OnLadder):
 
     def _trades(self, message: Frame, frame: bytes, receive_ns: int) -> Iterator[int]:
         trades = decode_trades(message.data)
-        if any(trade.s != self.raw_symbol or not 0 <= message.ts - trade.T + _SLIP_MS < 1 << 43 for trade in trades):
-            raise UnreadableFrameError(f"trades of {self.raw_symbol} near their message's time", frame)
-        return self._tell_trades(trades, frame, receive_ns)
+        if any(trade.s != self.raw_symbol for trade in trades):
+            raise UnreadableFrameError(f"trades of {self.raw_symbol}", frame)
+        return self._tell_trades(trades, message.ts, frame, receive_ns)
 
-    def _tell_trades(self, trades: list[Trade], frame: bytes, receive_ns: int) -> Iterator[int]:
+    def _tell_trades(self, trades: list[Trade], ms: int, frame: bytes, receive_ns: int) -> Iterator[int]:
         for trade in trades:
+            if not 0 <= ms - trade.T + _SLIP_MS < 1 << 43:
+                yield from self._keep(UnreadableFrameError("a trade near its message's time", frame), receive_ns)
+                continue
             number = trade_number(trade.i)
             if number in self._seen:
                 self._ladder.rare["old"] += 1

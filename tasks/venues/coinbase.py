@@ -235,6 +235,7 @@ class Coinbase(OnLadder):
     def _heartbeat(self, message: Heartbeat, frame: bytes, receive_ns: int) -> Iterator[int]:
         ladder, now_ns = self._ladder, self._time(message.time, frame, receive_ns) or receive_ns
         if self._ids.promise(message.last_trade_id):
+            ladder.has_lost_trades = False  # told here
             ladder.rare["trade_id_gaps"] += 1
             state, since_ns = ladder.state, min(ladder.last_trade_ns or now_ns, now_ns)
             yield from ladder.mark(GAP, since_ns, receive_ns, self._ids.last + 1, message.last_trade_id)
@@ -253,7 +254,7 @@ class Coinbase(OnLadder):
                 yield from self._doubt(receive_ns, why, since_ns)
 
     def _lost(self, receive_ns: int) -> Iterator[int]:
-        self._is_whole = False
+        self._is_whole, self._seen_ns = False, 0
         yield from self._ladder.gap(receive_ns)
 
     def _keep(self, error: UnreadableFrameError, receive_ns: int, spoils: bool) -> Iterator[int]:

@@ -32,6 +32,7 @@ from tasks.venues.on_ladder import OnLadder
 
 _REMEMBERED = 4096  # trades, to know one that comes twice
 _AHEAD_NS = 60_000_000_000  # a time that leaps ahead of the last one by more than our own clock did and this is none
+_BOOKS = b'{"channel":"l2Book"'
 _FIRST_AHEAD_NS = 86_400_000_000_000  # and so is a first one beyond our own clock by this
 _BEHIND = 4  # books in a row, each newer than the one before and all that far behind the last one, tell that it was wrong
 _MS = 1_000_000
@@ -130,6 +131,7 @@ class Hyperliquid(OnLadder):
         self._seen: dict[int, None] = {}  # ids of recent trades, oldest first
         self._before = base.get("trade_id", -1), base.get("trade_ns", 0) // _MS  # the last trade of the session before
         self._is_history, self._last_ms, self._last_receive_ns, self._last_frame = True, 0, 0, b""
+        self._was_ahead = False
         self._n_behind, self._behind_ms = 0, 0  # old books in a row, and the time of the last of them
         self._stale_ns = {is_fast: int(min(stale_s, limit_s) * 1e9) for is_fast, limit_s in ((True, STALE_S), (False, PLAIN_STALE_S))}
 
@@ -142,9 +144,13 @@ class Hyperliquid(OnLadder):
         try:
             return self._read(frame, receive_ns)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-            return self._ladder.keep(UnreadableFrameError(f"a message of the feed ({error})", frame), receive_ns)
+            return self._keep(UnreadableFrameError(f"a message of the feed ({error})", frame), receive_ns)
         except UnreadableFrameError as error:
-            return self._ladder.keep(error, receive_ns)
+            return self._keep(error, receive_ns)
+
+    def _keep(self, error: UnreadableFrameError, receive_ns: int) -> Iterator[int]:
+        self._ladder.has_lost_trades |= not error.frame.startswith(_BOOKS)  # they have no numbers that would tell
+        yield from self._ladder.keep(error, receive_ns)
 
     def _read(self, frame: bytes, receive_ns: int) -> Iterable[int]:
         if frame.startswith(b"Websocket"):
@@ -158,19 +164,25 @@ class Hyperliquid(OnLadder):
             return ()
         raise UnreadableFrameError("a message of l2Book or trades", frame)
 
-    def _own(self, coin: str, ms: int, frame: bytes, receive_ns: int) -> None:
+    def _own(self, coin: str, frame: bytes) -> None:
         if coin != self.raw_symbol:
             self._ladder.rare["stray"] += 1
             raise UnreadableFrameError(f"a frame of {self.raw_symbol}", frame)
-        if not self._last_ms:
-            if ms * _MS - receive_ns > _FIRST_AHEAD_NS:
-                raise UnreadableFrameError(f"a time in ms near our own clock, not {ms}", frame)
-        elif (ms - self._last_ms) * _MS > _AHEAD_NS + max(0, receive_ns - self._last_receive_ns):  # our clock may be set back
-            raise UnreadableFrameError(f"a time in ms near the last one, not {ms}", frame)
+
+    def _is_near(self, ms: int, receive_ns: int) -> bool:
+        # The next one stands: it may have been a clock that was set.
+        if self._last_ms:
+            is_ahead = (ms - self._last_ms) * _MS > _AHEAD_NS + max(0, receive_ns - self._last_receive_ns)  # ours may be set back
+        else:
+            is_ahead = ms * _MS - receive_ns > _FIRST_AHEAD_NS
+        self._was_ahead = is_ahead and not self._was_ahead
+        return not self._was_ahead
 
     def _book(self, book: _Book, frame: bytes, receive_ns: int) -> Iterable[int]:
         ladder = self._ladder
-        self._own(book.coin, book.time, frame, receive_ns)
+        self._own(book.coin, frame)
+        if not self._is_near(book.time, receive_ns):
+            raise UnreadableFrameError(f"a time in ms near the last one, not {book.time}", frame)
         if book.time < self._last_ms or frame == self._last_frame:
             ladder.rare["old"] += 1
             return self._old(book.time, receive_ns)
@@ -194,12 +206,16 @@ class Hyperliquid(OnLadder):
 
     def _trades(self, trades: list[_Trade], frame: bytes, receive_ns: int) -> Iterable[int]:
         for trade in trades:
-            self._own(trade.coin, trade.time, frame, receive_ns)
+            self._own(trade.coin, frame)
+        near = [trade for trade in trades if self._is_near(trade.time, receive_ns)]
+        is_whole, trades = len(near) == len(trades), near
         is_history, self._is_history = self._is_history, False
         newest_ms = max((trade.time for trade in trades), default=0)
         if is_history:
             trades = self._unknown(trades)
-        events = self._tell(trades, is_history, frame, receive_ns)
+        events: Iterable[int] = self._tell(trades, is_history, frame, receive_ns)
+        if not is_whole:
+            events = chain(self._keep(UnreadableFrameError("trades of times in ms near the last one", frame), receive_ns), events)
         if self._ladder.is_live and (newest_ms - self._last_ms) * _MS > self._ladder.book["stale_ns"][0]:
             self._ladder.rare["stale"] += 1
             return chain(self._ladder.gap(receive_ns), events)

@@ -132,6 +132,7 @@ class Okx(OnLadder):
                 yield from self._trade(trade, frame, receive_ns)
             self._awaits_history = False
         except UnreadableFrameError as error:
+            self._ladder.has_lost_trades |= isinstance(message, Trades)  # their numbers tell it in part
             yield from self._keep(error, receive_ns, isinstance(message, Books))
 
     def _book(self, entry: BookEntry, is_snapshot: bool, frame: bytes, receive_ns: int) -> Iterable[int]:

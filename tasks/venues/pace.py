@@ -47,18 +47,20 @@ def is_far(times, ns, receive_ns, back_ns):
 def reach(times, ns, receive_ns):
     """Move on to the time of a message unless it leaps: FITS, or LEAPT, or it leapt and is BELIEVED.
 
-    `date_ns` is then when the message was, never before what was reached.
+    `date_ns` is then when the message was: never before what was reached, unless that is not believed any more.
     """
     heard, before_ns, offset_ns = times["heard"], times["ns"], ns - receive_ns
     leaps = heard > 0 and _leaps(times, ns, receive_ns, LEAP_NS, LEAP_NS)
-    is_believed = leaps and (times["odd"] == 1 or heard == 1)
+    is_believed = leaps and (times["odd"] == 1 or (heard == 1 and ns < before_ns))
     times["odd"] = leaps
     if leaps and not is_believed:
         times["date_ns"] = max(before_ns, receive_ns + times["offset_ns"])
         return LEAPT
     times["heard"] = min(heard + 1, 2)
     if heard == 0 or is_believed:
-        times["ns"], times["offset_ns"], times["date_ns"] = ns, offset_ns, ns
+        if heard != 2 or not before_ns - LATE_NS < ns < before_ns:  # what is late says nothing of the clocks
+            times["offset_ns"] = offset_ns
+        times["ns"] = times["date_ns"] = ns
         return BELIEVED if is_believed else FITS
     times["ns"] = times["date_ns"] = max(before_ns, ns)
     times["offset_ns"] = max(times["offset_ns"], offset_ns)

@@ -30,7 +30,7 @@ def publish(book, far, exchange_ns, receive_ns, update_id):
         turn |= REDATED  # the time of the last turn was wrong
     if book["synced"] == 1:
         turn |= JOINED
-    elif how != pace.LEAPT and exchange_ns - before_ns > book["stale_ns"]:
+    elif book["book_times"]["date_ns"] - before_ns > book["stale_ns"]:
         turn |= STALLED
     book["before_ns"] = before_ns
     book["synced"] = 2
@@ -43,7 +43,7 @@ def publish(book, far, exchange_ns, receive_ns, update_id):
     row["doubt"] = CROSSED if crossed else OK
     if crossed != (book["crossed"] == 1):
         book["crossed"] = 1 - book["crossed"]
-        book["crossed_ns"] = _NEVER if turn & JOINED else book["book_ns"]  # sent so: no wrong level of ours
+        book["crossed_ns"] = _NEVER if turn & JOINED and book["loaded_crossed"] else book["book_ns"]  # sent so: no wrong level of ours
         turn |= CROSSING
     if turn:
         book["turn_ns"] = max(book["book_times"]["date_ns"], exchange_ns)
@@ -53,7 +53,7 @@ def publish(book, far, exchange_ns, receive_ns, update_id):
 @njit(cache=True)
 def reach(book, exchange_ns, receive_ns):
     """Move the book's time on to that of a message, unless that leaps; see `pace.reach`."""
-    how = pace.reach(book["book_times"], exchange_ns, receive_ns)
+    how = pace.reach(book["book_times"], exchange_ns, book["heard_ns"] if book["heard_ns"] else receive_ns)
     book["book_ns"] = book["book_times"]["ns"]
     return how
 

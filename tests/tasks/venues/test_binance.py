@@ -378,13 +378,14 @@ def test_a_book_that_stays_crossed_is_sent_anew(venue):
     play.assert_numbered()
 
 
+@pytest.mark.parametrize("stated", [14, 15, 9013])
 @pytest.mark.parametrize("venue", wire.VENUES)
-def test_an_update_that_stated_too_high_a_number_does_not_make_those_behind_it_old(venue):
+def test_an_update_that_stated_too_high_a_number_does_not_make_those_behind_it_old(venue, stated):
     play = joined(venue)
     ms = int(play.of(BOOK)[-1]["exchange_ns"]) // 1_000_000
-    play.feed(depth(venue, 13, 9013, previous=12, ms=ms + 100))
+    play.feed(depth(venue, 13, stated, previous=12, ms=ms + 100))
     for number in range(14, 24):
-        play.feed(depth(venue, number, number, previous=number - 1, ms=ms + 100 * number))
+        play.feed(depth(venue, number, number, previous=number - 1, ms=ms + 10 * number))
     assert play.states == [START, OK, GAP]
     assert play.stream.needs_snapshot
     assert play.of(CHANGE)[-1]["exchange_ns"] == (ms + 100) * 1_000_000
@@ -406,7 +407,7 @@ def test_a_snapshot_that_stated_too_high_a_number_is_asked_for_again(venue):
     play.feed(wire.snapshot(venue, 9010, [("99.5", "5")], [("100.5", "6")]), ms * 1_000_000)
     for number in range(11, 61):
         assert not play.stream.needs_snapshot or number > 32
-        play.feed(depth(venue, number, number, previous=number - 1, ms=ms + 100 * number), (ms + 100 * number) * 1_000_000)
+        play.feed(depth(venue, number, number, previous=number - 1, ms=ms + 1000 * number), (ms + 1000 * number) * 1_000_000)
     assert play.stream.needs_snapshot
     assert play.states == [START]
 

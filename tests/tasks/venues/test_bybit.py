@@ -91,13 +91,27 @@ def test_a_fault_that_numbers_show_never_makes_a_wrong_row(fault):
             other = next(i for i in range(at + 1, len(sent)) if b"orderbook.50" in sent[i])
             bad[at], bad[other] = sent[other], sent[at]
         else:
-            bad[at] = sent[at][: rng.randrange(1, len(sent[at]))]
+            bad[at] = sent[at][: rng.randrange(20, len(sent[at]))]  # it says still that it is a book
         events, stream = told(bad)
         truth = naive(sent)
         assert all(same(row, truth[row["update_id"]]) for event, row in events if event == BOOK)
         lost = fault != "double"
         assert (stream.needs_snapshot, stream.counts["gaps"], stream.counts["old"] > 0) == (lost, int(lost), True)
         assert [record["state"] for event, record in events if event == CHANGE] == [START, OK, GAP][: 2 + lost]
+
+
+@pytest.mark.parametrize("damage", ["cut", "time", "price"])
+def test_a_trade_that_could_not_be_read_is_told_by_the_next_one(damage):
+    sent = [frame for frame in frames(60, seed=1) if b"publicTrade" in frame][:3]
+    message = json.loads(sent[1])
+    message["data"][0]["T"] += 10**9 * (damage == "time")
+    message["data"][0]["p"] = "0" if damage == "price" else message["data"][0]["p"]
+    sent[1] = sent[1][:40] if damage == "cut" else json.dumps(message).encode()
+    events, stream = told(sent)
+    assert stream.counts["unreadable"] == 1
+    before, (gap, good) = sent[0], [record for event, record in events if event == CHANGE][1:]
+    assert (gap["state"], good["state"]) == (GAP, START)
+    assert gap["exchange_ns"] == json.loads(before)["data"][-1]["T"] * 10**6
 
 
 def touch_told(sent, truth):

@@ -147,6 +147,20 @@ def test_a_time_minutes_ahead_of_our_clock_is_no_time():
     assert len(play.of(UNREADABLE)) == 1
 
 
+def test_a_clock_of_the_venue_that_was_set_costs_one_update():
+    def at(ns):
+        return START_NS + ns * 10**9 + (700 * 10**9 if ns > 5 else 0)
+
+    play = played(snapshot())
+    for second in range(1, 12):
+        play.feed(START_NS + second * 10**9, update(["buy", f"99.{second + 50}", "1"], ns=at(second)))
+        if second == 6:
+            play.feed(START_NS + second * 10**9 + 1, snapshot(ns=at(second)))
+    assert states(play) == [START, OK, GAP, OK]
+    assert len(play.of(UNREADABLE)) == 1
+    assert len(play.of(BOOK)) == 12
+
+
 def test_a_pause_of_ours_is_no_leap_of_theirs():
     later = START_NS + 600 * 10**9
     play = played(snapshot(), update(["buy", "99.60", "1"], ns=START_NS + 5000))

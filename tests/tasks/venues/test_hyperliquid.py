@@ -166,13 +166,36 @@ def test_late_books_tell_no_gap_unless_they_go_on():
         assert stream.counts["gaps"] == 0
 
 
+@pytest.mark.parametrize(("late_s", "set_s"), [(100, 0), (0, 120)])
+def test_a_late_book_or_a_clock_that_was_set_costs_one_book(late_s, set_s):
+    first_ms, stream, rows = 1_700_000_000_000, None, 0
+    for i in range(40):
+        ms = first_ms + 500 * i + (set_s * 1000 if i >= 20 else 0)
+        at_ns = (first_ms + 500 * i + (late_s * 1000 if i == 19 else 0)) * 1_000_000
+        events, stream = told([book_frame(ms)], stream, at_ns)
+        rows += sum(event == BOOK for event, _ in events)
+    assert rows >= 39
+    assert stream.counts["unreadable"] == 40 - rows
+
+
+def test_a_trade_of_a_wrong_time_is_told_by_the_next_one_and_spoils_none_beside_it():
+    first_ms = 1_700_000_000_000
+    events, stream = told([book_frame(first_ms), book_frame(first_ms + 500), trades_frame(("B", "100.5", first_ms + 600, 1))])
+    new = trades_frame(("B", "100.5", first_ms + 10**9, 2), ("B", "100.5", first_ms + 700, 3))
+    events, _ = told([new], stream, (first_ms + 1_500) * 1_000_000)
+    assert [event for event, _ in events] == [UNREADABLE, CHANGE, CHANGE, TRADE]
+    assert [int(record["state"]) for event, record in events if event == CHANGE] == [GAP, OK]
+    assert stream.is_live
+
+
 def test_slower_book_may_rest_longer():
     def slow(ms):
         return book_frame(ms).replace(b',"fast":true', b"")
 
     first_ms = 1_700_000_000_000
     for quiet_ms, states in ((5_100, [START, OK]), (15_100, [START, OK, STALE, OK])):
-        events, _ = told([slow(first_ms), slow(first_ms + quiet_ms)])
+        events, stream = told([slow(first_ms)])
+        events += told([slow(first_ms + quiet_ms)], stream, (first_ms + quiet_ms) * 1_000_000)[0]
         assert [int(row["state"]) for event, row in events if event == CHANGE] == states
 
 

@@ -39,6 +39,7 @@ def test_nothing_that_came_late_is_refused_nor_makes_others_early():
     assert heard((-200, -200), (-100, -100), *backlog, (1001, 1001)) == []
     assert heard((0, 65), (70, 70), (75, 75), (150, 150)) == []  # the first waited for a slow answer
     assert heard((0, 0), (1, 1), (-600, 2), (3, 3), (4, 4)) == []
+    assert heard((0, 0), (1, 1), (-90, 2), (-89, 3), (-88, 4), (5, 5)) == []  # another connection lags
     assert heard((-300, 0), (0.5, 0.5), (30, 30)) == []  # the first is dated by when it last changed
 
 
@@ -58,6 +59,7 @@ def test_a_leap_moves_nothing_until_another_follows():
     assert reached((0, 0), (1, 1), (-5, 2), (3, 3)) == [(FITS, 0), (FITS, 1), (LEAPT, 1), (FITS, 3)]
     assert reached((0, 0), (1, 1), (7, 2), (8, 3), (9, 4)) == [(FITS, 0), (FITS, 1), (LEAPT, 1), (BELIEVED, 8), (FITS, 9)]
     assert reached((50, 0), (1, 1), (2, 2)) == [(FITS, 50), (BELIEVED, 1), (FITS, 2)]  # of two, the first was wrong
+    assert reached((0, 0), (50, 1), (2, 2)) == [(FITS, 0), (LEAPT, 0), (FITS, 2)]
 
 
 @pytest.mark.parametrize(("told_s", "date_s"), [(7.0, 2.0), (-5.0, 2.0), (2.1, 2.1), (0.9, 1.0)])
