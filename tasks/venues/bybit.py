@@ -20,6 +20,7 @@ https://bybit-exchange.github.io/docs/v5/websocket/public/orderbook (2026-07)
 import re
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
+from functools import partial
 from types import MappingProxyType
 
 import msgspec
@@ -167,33 +168,26 @@ class Bybit(OnLadder):
                 ladder.rare["old"] += 1  # the same again, or that of a connection that lags
                 return ()
             ladder.read(body.b, body.a, frame)
-            if ladder.is_live and body.u != self._u + 1:
-                return self._anew(body, exchange_ns, receive_ns)
-            self._replace(body, exchange_ns)
-        else:
-            is_old = 1 < body.u <= self._u < body.u + _LATE and body.seq <= self._seq  # by both: one of two that disagree is wrong
-            if ladder.needs_snapshot or is_old:
-                ladder.rare["old"] += 1
-                return ()
-            if body.u != self._u + 1 or body.seq < self._seq:
-                return ladder.gap(receive_ns, self._u + 1, body.u)
-            ladder.read(body.b, body.a, frame)
-            ladder.apply()
-            if self._runs_short():
-                return ladder.gap(receive_ns)
-            self._witness.move(exchange_ns, body.b, body.a)
+            replaced = partial(self._replaced, body, exchange_ns, receive_ns)
+            return self._anew(replaced, receive_ns) if ladder.is_live and body.u != self._u + 1 else replaced()
+        is_old = 1 < body.u <= self._u < body.u + _LATE and body.seq <= self._seq  # by both: one of two that disagree is wrong
+        if ladder.needs_snapshot or is_old:
+            ladder.rare["old"] += 1
+            return ()
+        if body.u != self._u + 1 or body.seq < self._seq:
+            return ladder.gap(receive_ns, self._u + 1, body.u)
+        ladder.read(body.b, body.a, frame)
+        ladder.apply()
+        if self._runs_short():
+            return ladder.gap(receive_ns)
+        self._witness.move(exchange_ns, body.b, body.a)
         return self._told(body, exchange_ns, receive_ns)
 
-    def _anew(self, body: Book, exchange_ns: int, receive_ns: int) -> Iterator[int]:
-        # Subscribed to again, or the service began anew: what changed between was not sent.
-        yield from self._ladder.gap(receive_ns)
-        self._replace(body, exchange_ns)
-        yield from self._told(body, exchange_ns, receive_ns)
-
-    def _replace(self, body: Book, exchange_ns: int) -> None:
+    def _replaced(self, body: Book, exchange_ns: int, receive_ns: int) -> Iterable[int]:
         self._ladder.replace()
         self._crossed_ns, self._is_full = 0, (len(body.b) >= DEPTH, len(body.a) >= DEPTH)
         self._witness.begin(exchange_ns)
+        return self._told(body, exchange_ns, receive_ns)
 
     def _told(self, body: Book, exchange_ns: int, receive_ns: int) -> Iterable[int]:
         self._u, self._seq = body.u, body.seq

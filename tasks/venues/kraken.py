@@ -18,6 +18,7 @@ https://docs.kraken.com/api/docs/guides/spot-ws-book-v2 (2026-08)
 
 import re
 from collections.abc import Iterable, Iterator, Mapping
+from functools import partial
 from types import MappingProxyType
 from typing import Any
 from zlib import crc32
@@ -130,8 +131,8 @@ class Kraken(OnLadder):
         self._ladder.messages += 1
         try:
             message = decode(frame)
-            if type(message) is Book and len(message.data) == 1:
-                return self._book(message.data[0], message.type == "snapshot", frame, receive_ns)
+            if type(message) is Book and len(message.data) == 1 and message.type != "snapshot":
+                return self._book(message.data[0], False, frame, receive_ns)
             return self._several(message, frame, receive_ns)
         except UnreadableFrameError as error:
             return self._keep(error, receive_ns, True)
@@ -157,7 +158,7 @@ class Kraken(OnLadder):
             ladder.rare["old"] += 1  # told twice, or under way before the new subscription
             return ()
         if is_snapshot and ladder.is_live:
-            return self._anew(entry, frame, receive_ns)
+            return self._anew(partial(self._book, entry, True, frame, receive_ns), receive_ns)
         self._last[is_snapshot] = frame
         exchange_ns = self._time(entry.timestamp, frame, receive_ns)
         if entry.checksum is None and self._has_checksums and not is_snapshot:
@@ -180,14 +181,6 @@ class Kraken(OnLadder):
             return self._lost(receive_ns, ours, entry.checksum)
         self._is_whole, ladder.needs_snapshot = True, False
         return ladder.publish(exchange_ns, receive_ns, 0)
-
-    def _anew(self, entry: BookEntry, frame: bytes, receive_ns: int) -> Iterator[int]:
-        # Subscribed to again: what changed between was not sent.
-        yield from self._ladder.gap(receive_ns)
-        try:
-            yield from self._book(entry, True, frame, receive_ns)
-        except UnreadableFrameError as error:
-            yield from self._keep(error, receive_ns, True)
 
     def _hold(self, bids: list[Pair], asks: list[Pair]) -> None:
         texts, (prices, sizes) = self._texts, self._decimals

@@ -22,6 +22,7 @@ https://www.okx.com/docs-v5/en/#order-book-trading-market-data-ws-order-book-cha
 
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
+from functools import partial
 from types import MappingProxyType
 from zlib import crc32
 
@@ -92,8 +93,8 @@ class Okx(OnLadder):
         try:
             if frame.startswith(_BOOKS):
                 message = decode_books(frame)
-                if len(message.data) == 1 and message.arg.instId == self.raw_symbol:
-                    return self._book(message.data[0], message.action == "snapshot", frame, receive_ns)
+                if len(message.data) == 1 and message.arg.instId == self.raw_symbol and message.action != "snapshot":
+                    return self._book(message.data[0], False, frame, receive_ns)
                 return self._several(message, frame, receive_ns)
             if frame.startswith(_TRADES):
                 return self._several(decode_trades(frame), frame, receive_ns)
@@ -142,7 +143,7 @@ class Okx(OnLadder):
                 ladder.rare["old"] += 1
                 return ()
             if ladder.is_live:
-                return self._anew(entry, frame, receive_ns)
+                return self._anew(partial(self._book, entry, True, frame, receive_ns), receive_ns)
             self._last_snapshot = frame
         else:
             if not self._is_whole or (seq is None and frame == self._last_frame):
@@ -181,14 +182,6 @@ class Okx(OnLadder):
                 return self._lost(receive_ns, ours, entry.checksum)
         self._is_whole, ladder.needs_snapshot = True, False
         return ladder.publish(exchange_ns, receive_ns, max(self._last_seq, 0))
-
-    def _anew(self, entry: BookEntry, frame: bytes, receive_ns: int) -> Iterator[int]:
-        # Subscribed to again: what changed between was not sent.
-        yield from self._ladder.gap(receive_ns)
-        try:
-            yield from self._book(entry, True, frame, receive_ns)
-        except UnreadableFrameError as error:
-            yield from self._keep(error, receive_ns, True)
 
     def _unfit(self, previous: int, seq: int, receive_ns: int) -> Iterable[int]:
         if (previous, seq) in self._seen:

@@ -1,5 +1,7 @@
 """What every adapter over a ladder shows of it."""
 
+from collections.abc import Callable, Iterable, Iterator
+
 from tasks.venues.ladder import Ladder
 
 
@@ -32,3 +34,8 @@ class OnLadder:
     def is_live(self) -> bool:
         """Return whether the book is whole and current."""
         return self._ladder.is_live
+
+    def _anew(self, told: Callable[[], Iterable[int]], receive_ns: int) -> Iterator[int]:
+        # A whole book while ours is whole was subscribed to again: what changed between was not sent.
+        yield from self._ladder.gap(receive_ns)
+        yield from told()
