@@ -31,11 +31,11 @@ from tasks.venues.errors import UnknownVenueError, UnreadableFrameError, WrongVe
 from tasks.venues.json_frame import size_of
 from tasks.venues.ladder import Instrument, Ladder
 from tasks.venues.on_ladder import OnLadder
+from tasks.venues.publish import CROSSED_NS
 from tasks.venues.touch_witness import TouchWitness
 from warehouse.schema import CROSSED, LEVELS
 
 DEPTH = 50
-CROSSED_NS = 500_000_000  # an update ends with an uncrossed book: one that stays crossed is wrong
 _SLIP_MS = 60_000  # the engine's time and the sender's are never further apart
 _LATE = 1000  # updates, 20 s of them: what comes later than that is no straggler but counts anew
 _REMEMBERED = 4096  # trades, to know one that comes twice
@@ -115,7 +115,7 @@ class Bybit(OnLadder):
         ):
             raise WrongVenueError(venue, f"symbol {raw_symbol}")
         self.symbol = canonical_symbol(venue, raw_symbol)
-        self._ladder = ladder = Ladder(self.raw_symbol, self.symbol, base, since_ns, DEPTH, stale_s, instrument)
+        self._ladder = ladder = Ladder(self.raw_symbol, self.symbol, base, since_ns, DEPTH, stale_s, instrument, books_begin=_BOOKS)
         self.row, self.trade, self.quote, self.change = ladder.row, ladder.trade, ladder.quote, ladder.change
         self._witness = TouchWitness()
         self._seen: dict[int, None] = {}  # ids of recent trades, oldest first
@@ -133,13 +133,9 @@ class Bybit(OnLadder):
         try:
             return self._read(frame, receive_ns)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-            return self._keep(UnreadableFrameError(f"a message of the feed ({error})", frame), receive_ns)
+            return self._ladder.keep(UnreadableFrameError(f"a message of the feed ({error})", frame), receive_ns)
         except UnreadableFrameError as error:
-            return self._keep(error, receive_ns)
-
-    def _keep(self, error: UnreadableFrameError, receive_ns: int) -> Iterator[int]:
-        self._ladder.has_lost_trades |= not error.frame.startswith(_BOOKS)  # they have no numbers that would tell
-        yield from self._ladder.keep(error, receive_ns)
+            return self._ladder.keep(error, receive_ns)
 
     def _read(self, frame: bytes, receive_ns: int) -> Iterable[int]:
         if frame.startswith(b'{"success"') or frame.startswith(b'{"op"'):
@@ -245,7 +241,7 @@ class Bybit(OnLadder):
     def _tell_trades(self, trades: list[Trade], ms: int, frame: bytes, receive_ns: int) -> Iterator[int]:
         for trade in trades:
             if not 0 <= ms - trade.T + _SLIP_MS < 1 << 43:
-                yield from self._keep(UnreadableFrameError("a trade near its message's time", frame), receive_ns)
+                yield from self._ladder.keep(UnreadableFrameError("a trade near its message's time", frame), receive_ns)
                 continue
             number = trade_number(trade.i)
             if number in self._seen:

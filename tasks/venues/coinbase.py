@@ -31,11 +31,11 @@ from tasks.venues.iso_time import iso_ns
 from tasks.venues.json_frame import size_of
 from tasks.venues.ladder import Instrument, Ladder
 from tasks.venues.on_ladder import OnLadder
+from tasks.venues.publish import CROSSED_NS
 from tasks.venues.touch_witness import TouchWitness
 from tasks.venues.trade_ids import TradeIds, tell_trade
 from warehouse.schema import CROSSED, GAP
 
-CROSSED_NS = 500_000_000  # a batch ends with an uncrossed book: one that stays crossed is wrong
 AHEAD_NS = 600_000_000_000  # a time that leaps ahead of our own clock by more is none
 _SYMBOL = re.compile(r"[A-Z0-9]{1,20}-[A-Z0-9]{1,20}")
 # What cannot have changed the book, even where the rest cannot be read.

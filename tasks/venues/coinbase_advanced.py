@@ -29,6 +29,7 @@ from tasks.venues.iso_time import iso_ns
 from tasks.venues.json_frame import size_of
 from tasks.venues.ladder import Instrument, Ladder
 from tasks.venues.on_ladder import OnLadder
+from tasks.venues.publish import CROSSED_NS
 from tasks.venues.touch_witness import TouchWitness
 from tasks.venues.trade_ids import TradeIds, tell_trade
 from warehouse.schema import CROSSED
@@ -36,7 +37,6 @@ from warehouse.schema import CROSSED
 # Whose side market_trades tells: the maker's by nautilus (docs of 2026) and c9s/bbgo#2509, as on Coinbase Exchange; the
 # taker's by ccxt 4.5.90 and nautilus' source of 2026-07.  Turn it here if books of yours say that buyers lift bids.
 TELLS_MAKER_SIDE = True
-CROSSED_NS = 500_000_000
 AHEAD_NS = 600_000_000_000  # a time that leaps ahead of our own clock by more is none
 BACK_NS = 5_000_000_000  # one that runs back by more neither
 _APART_NS = 1_000_000_000  # the ticker states when it was sent, not when it was true

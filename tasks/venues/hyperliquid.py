@@ -126,7 +126,7 @@ class Hyperliquid(OnLadder):
         if not re.fullmatch(r"@[0-9]{1,6}|[A-Za-z0-9]{1,20}(/[A-Za-z0-9]{1,20})?|[a-z0-9]{1,20}:[A-Za-z0-9]{1,20}", raw_symbol):
             raise WrongVenueError(self.venue, f"symbol {raw_symbol}")
         self.symbol = canonical_symbol(self.venue, raw_symbol)
-        self._ladder = ladder = Ladder(raw_symbol, self.symbol, base, since_ns, 0, min(stale_s, STALE_S), instrument, is_beaten=True)
+        self._ladder = ladder = Ladder(raw_symbol, self.symbol, base, since_ns, 0, min(stale_s, STALE_S), instrument, True, _BOOKS)
         self.row, self.trade, self.quote, self.change = ladder.row, ladder.trade, ladder.quote, ladder.change
         self._seen: dict[int, None] = {}  # ids of recent trades, oldest first
         self._before = base.get("trade_id", -1), base.get("trade_ns", 0) // _MS  # the last trade of the session before
@@ -144,13 +144,9 @@ class Hyperliquid(OnLadder):
         try:
             return self._read(frame, receive_ns)
         except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-            return self._keep(UnreadableFrameError(f"a message of the feed ({error})", frame), receive_ns)
+            return self._ladder.keep(UnreadableFrameError(f"a message of the feed ({error})", frame), receive_ns)
         except UnreadableFrameError as error:
-            return self._keep(error, receive_ns)
-
-    def _keep(self, error: UnreadableFrameError, receive_ns: int) -> Iterator[int]:
-        self._ladder.has_lost_trades |= not error.frame.startswith(_BOOKS)  # they have no numbers that would tell
-        yield from self._ladder.keep(error, receive_ns)
+            return self._ladder.keep(error, receive_ns)
 
     def _read(self, frame: bytes, receive_ns: int) -> Iterable[int]:
         if frame.startswith(b"Websocket"):
@@ -215,7 +211,7 @@ class Hyperliquid(OnLadder):
             trades = self._unknown(trades)
         events: Iterable[int] = self._tell(trades, is_history, frame, receive_ns)
         if not is_whole:
-            events = chain(self._keep(UnreadableFrameError("trades of times in ms near the last one", frame), receive_ns), events)
+            events = chain(self._ladder.keep(UnreadableFrameError("trades of times in ms near the last one", frame), receive_ns), events)
         if self._ladder.is_live and (newest_ms - self._last_ms) * _MS > self._ladder.book["stale_ns"][0]:
             self._ladder.rare["stale"] += 1
             return chain(self._ladder.gap(receive_ns), events)

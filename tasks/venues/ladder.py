@@ -64,6 +64,8 @@ class Ladder:
         A book without an update for longer was stale meanwhile: from then on, or from its last update on if `is_beaten`.
     is_beaten : bool
         The venue sends the book at a beat, whether or not it changed: silence is a loss.
+    books_begin : bytes
+        Where trades have no numbers that tell a loss, how frames of books begin: any other that cannot be read may be a trade.
 
     Attributes
     ----------
@@ -74,7 +76,7 @@ class Ladder:
     needs_snapshot : bool
         The venue must send the whole book before rows come again.
     has_lost_trades : bool
-        A trade came that could not be read: the next one tells that there was one.
+        A trade came that could not be read, or may have: the next one tells that.
 
     Examples
     --------
@@ -89,7 +91,7 @@ class Ladder:
 
     def __init__(
         self, raw_symbol: str, symbol: str, base: Mapping[str, int] = MappingProxyType({}), since_ns: int = 0, depth: int = 0,
-        stale_s: float = 30.0, instrument: Instrument | None = None, is_beaten: bool = False,
+        stale_s: float = 30.0, instrument: Instrument | None = None, is_beaten: bool = False, books_begin: bytes = b"",
     ):  # fmt: skip
         self.raw_symbol, self.symbol, self.instrument = raw_symbol, symbol, instrument or Instrument()
         self.book, self._far = new_book(raw_symbol, False, self.instrument.contract_usd, stale_s)
@@ -104,7 +106,7 @@ class Ladder:
         self.change = np.zeros(1, CHANGE_ROW)
         self.unreadable: dict[str, object] = {}
         self.needs_snapshot, self.messages = True, 0
-        self._trade_pace, self.has_lost_trades = Pace(LATE_NS), False
+        self._trade_pace, self.has_lost_trades, self._books_begin = Pace(LATE_NS), False, books_begin
         self.rare = dict.fromkeys(COUNTS, 0)
         self._units, self._sizes, self._n = np.zeros(64, np.int64), np.zeros(64), (0, 0)
 
@@ -302,6 +304,7 @@ class Ladder:
     def keep(self, error: UnreadableFrameError, receive_ns: int) -> Iterator[int]:
         """Tell a frame that cannot be read: kept whole, and counted."""
         yield from self.begin(receive_ns, receive_ns)
+        self.has_lost_trades |= bool(self._books_begin) and not error.frame.startswith(self._books_begin)
         self.rare["unreadable"] += 1
         self.unreadable = {
             "receive_ns": receive_ns, "seq": self._unreadable_seq, "event_seq": int(self.book["event_seq"][0]),
