@@ -11,8 +11,9 @@ The venue's own steps to keep a book, with what live streams taught (2024-2026):
 5. Otherwise: a gap.  Keep buffering and ask for a snapshot; the buffer survives a failed
    join, since REST may answer with something older than the buffer.
 
-A number or a time may be wrong by a digit.  Events that are later than the book and numbered before
-it, three in a row, prove the book's number wrong; a book that stays crossed is wrong: both are gaps.
+A number or a time may be wrong by a digit.  An event that begins within the last one of the book, and
+events that are later than the book and numbered before it, three in a row, prove the book's number wrong;
+a book that stays crossed, unless it was sent so, is wrong too: all are gaps.
 An event of another time than its neighbours is kept as unreadable, and the next one shows the gap.
 
 https://github.com/binance/binance-spot-api-docs/blob/master/web-socket-streams.md (2026-07)

@@ -19,7 +19,7 @@ from tasks.venues.book import (
     retick,
 )  # fmt: skip
 from tasks.venues.pace import LATE_NS, LEAP_NS, is_far, reach
-from tasks.venues.publish import number, number_row, publish, stays_crossed
+from tasks.venues.publish import heard_ns, number, number_row, publish, stays_crossed
 
 # What the kernel did with a frame.
 IGNORED, BOOKED, TRADED, QUOTED, OLD, WAIT, LOADED, GAPPED, ROOM = range(9)
@@ -52,7 +52,7 @@ def _depth(book, far, receive_ns, units, sizes):
         book["expected_id"] = expected
         book["received_id"] = received
         return GAPPED
-    if is_far(book["book_times"], exchange_ns, book["heard_ns"] if book["heard_ns"] else receive_ns, LATE_NS):
+    if is_far(book["book_times"], exchange_ns, heard_ns(book, receive_ns), LATE_NS):
         return UNTIMELY
     if needs_room(book, far, msg["n"][0] + msg["n"][1]):
         return ROOM

@@ -53,9 +53,15 @@ def publish(book, far, exchange_ns, receive_ns, update_id):
 @njit(cache=True)
 def reach(book, exchange_ns, receive_ns):
     """Move the book's time on to that of a message, unless that leaps; see `pace.reach`."""
-    how = pace.reach(book["book_times"], exchange_ns, book["heard_ns"] if book["heard_ns"] else receive_ns)
+    how = pace.reach(book["book_times"], exchange_ns, heard_ns(book, receive_ns))
     book["book_ns"] = book["book_times"]["ns"]
     return how
+
+
+@njit(cache=True)
+def heard_ns(book, receive_ns):
+    """Return when a message came first, by our clock; one that waited for a snapshot is read again later."""
+    return book["heard_ns"] if book["heard_ns"] else receive_ns
 
 
 @njit(cache=True)
